@@ -1,0 +1,1 @@
+"""Publishing: a consistent read-only copy of the closed warehouse, swapped in atomically."""
