@@ -19,11 +19,11 @@ _HOLDER = re.compile(r"\(PID (\d+)\)")
 _POLL_SECONDS = 0.1
 
 
-class WarehouseBusy(RuntimeError):
+class WarehouseBusyError(RuntimeError):
     """Another process holds the database file and did not let go within the wait."""
 
 
-class WarehouseMissing(RuntimeError):
+class WarehouseMissingError(RuntimeError):
     """The database file is not there yet."""
 
 
@@ -35,9 +35,9 @@ class Engine:
     memory_limit: str = ""
     wait_seconds: float = 30.0
 
-    def config(self) -> dict[str, str | int]:
+    def config(self) -> dict[str, str | bool | int | float | list[str]]:
         """The DuckDB configuration these limits mean."""
-        config: dict[str, str | int] = {}
+        config: dict[str, str | bool | int | float | list[str]] = {}
         if self.threads:
             config["threads"] = self.threads
         if self.memory_limit:
@@ -73,15 +73,13 @@ def _holder(message: str) -> str:
     return f"process {pid} ({' '.join(Path(word).name for word in words)})"
 
 
-def attach(
-    con: duckdb.DuckDBPyConnection, path: Path, name: str, *, read_only: bool, wait_seconds: float
-) -> None:
+def attach(con: duckdb.DuckDBPyConnection, path: Path, name: str, *, read_only: bool, wait_seconds: float) -> None:
     """Attach the database file at `path` as `name`, waiting up to `wait_seconds` for another process.
 
-    Raises WarehouseMissing when it should be read and is not there, WarehouseBusy when the wait is over.
+    Raises WarehouseMissingError when it should be read and is not there, WarehouseBusyError when the wait is over.
     """
     if read_only and not path.exists():
-        raise WarehouseMissing(f"There is no database at {path}. `segmentation run` makes it.")
+        raise WarehouseMissingError(f"There is no database at {path}. `segmentation run` makes it.")
     options = "READ_ONLY" if read_only else f"STORAGE_VERSION '{STORAGE_VERSION}'"
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -93,7 +91,7 @@ def attach(
             if "lock" not in message.lower():
                 raise
             if time.monotonic() >= deadline:
-                raise WarehouseBusy(
+                raise WarehouseBusyError(
                     f"{path.name} is held open by {_holder(message)}, which did not let go within "
                     f"{wait_seconds:g} s. Close it there (analysts: open published.duckdb, never "
                     f"{path.name}) and run again; nothing was changed."

@@ -71,9 +71,7 @@ def parse_select(text: str, where: str) -> exp.Query:
     except sqlglot.errors.TokenError as error:
         raise SqlModelError(f"{where}: {error}") from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise SqlModelError(
-            f"{where}: expected exactly one SELECT and found {len(statements)} statement(s)."
-        )
+        raise SqlModelError(f"{where}: expected exactly one SELECT and found {len(statements)} statement(s).")
     return statements[0]
 
 

@@ -1,0 +1,366 @@
+"""Settings: defaults, segmentation.toml, what an earlier run recorded in HOME, environment, flags - later ones win.
+
+Everything a user may set is declared here once, with its limits; a wrong key or value ends in a sentence that says
+where it was set and what is expected. Also here: where things are in HOME. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
+
+from segmentation_assets.warehouse.connection import Engine
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+ENV_PREFIX = "SEGMENTATION_"
+#: Variables with that prefix that are not settings: where HOME and the settings file are.
+ENV_HOME = "SEGMENTATION_HOME"
+ENV_FILE = "SEGMENTATION_SETTINGS"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message says which, where it was set and what is expected."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Section):
+    """Which tables the graph starts from."""
+
+    name: str = Field("synthetic", description="synthetic, a folder of sql/sources, or a path to such a folder.")
+    data: str = Field("", description="Folder with the files a mapped source reads.")
+    inputs: dict[str, str] = Field(
+        default_factory=dict,
+        description="A mapped source's input files by the alias its source.toml gives them.",
+    )
+
+
+class SyntheticSettings(_Section):
+    """The synthetic world."""
+
+    customers: int = Field(10_000, ge=1, le=20_000_000, description="Customers in the world.")
+    as_of: date = Field(date(2026, 6, 30), description="The world's today.")
+    dirt_share: Share = Field(0.01, description="Share of rows with a planted fault in each table.")
+    lines_per_customer: float = Field(10.0, gt=0, le=1000, description="Mean order lines per customer.")
+    has_taste: bool = Field(True, description="False: all customers share one taste.")
+
+
+class EngineSettings(_Section):
+    """Limits of the database engine."""
+
+    threads: int = Field(0, ge=0, description="Threads DuckDB may use; 0 is all cores.")
+    memory_limit: str = Field("", description='DuckDB memory limit such as "4GB"; empty is DuckDB\'s default.')
+    wait_seconds: float = Field(30.0, ge=0, description="How long to wait for a database another process holds.")
+
+
+class PrivacySettings(_Section):
+    """Floors and lists that keep people out of what must not hold them."""
+
+    minimum_cell: int = Field(50, ge=1, description="No figure on fewer people than this leaves the warehouse.")
+    unknown_age_is_minor: bool = Field(False, description="Treat customers without a birth year as minors.")
+    sensitive_categories: list[str] = Field(
+        default_factory=lambda: ["Pregnancy", "Health", "Sexual wellness", "Religion", "Gambling"],
+        description="Categories or subcategories that never enter taste, names, copy or an offer.",
+    )
+    age_restricted_categories: list[str] = Field(
+        default_factory=lambda: ["Wine & Spirits", "Alcohol", "Tobacco"],
+        description="Categories offered to known adults only.",
+    )
+
+
+class FeatureSettings(_Section):
+    """One numeric feature of an axis."""
+
+    name: str
+    transform: Literal["log", "rank", "asinh", "none"] = "none"
+
+
+class AxisSettings(_Section):
+    """One axis of the segmentation. What is not set here comes from the source, else from the defaults."""
+
+    is_on: bool | None = Field(None, description="False switches the axis off.")
+    features: list[FeatureSettings | str] | None = Field(
+        None, description="Numeric features; a name, or {name, transform}."
+    )
+    categories: list[str] | None = Field(None, description="Categorical features, one-hot encoded.")
+    shares: list[Literal["category", "brand", "channel"]] | None = Field(
+        None, description="Shares of a customer's order lines by these dimensions."
+    )
+    share_columns: list[str] | None = Field(
+        None, description="Amount columns of customer_attributes whose shares describe taste."
+    )
+    minimum_lines: int | None = Field(None, ge=1, description="Order lines below which taste is unknown.")
+    algorithm: Literal["kmeans"] | None = Field(None, description="Clustering algorithm.")
+    k_min: int | None = Field(None, ge=1, le=50, description="Smallest number of segments tried.")
+    k_max: int | None = Field(None, ge=1, le=50, description="Largest number of segments tried.")
+
+
+class SegmentSettings(_Section):
+    """What a segment must be."""
+
+    share_floor: Share = Field(0.02, description="Smallest share of customers a segment may have.")
+    minimum_customers: int = Field(5, ge=1, description="Fewest customers a segment may have.")
+    stage: AxisSettings = Field(default=AxisSettings(), description="Whether and when to approach.")
+    taste: AxisSettings = Field(default=AxisSettings(), description="What to offer.")
+
+
+class CampaignSettings(_Section):
+    """What may be offered, to whom and for how long."""
+
+    margin_floor_share: Share = Field(0.10, description="Smallest margin after the discount, as share of price.")
+    safety_stock: int = Field(5, ge=0, description="Units kept back when stock is counted.")
+    discount_share: Share = Field(0.10, description="Ordinary discount.")
+    win_back_discount_share: Share = Field(0.15, description="Discount for lapsing customers.")
+    products_per_brief: int = Field(3, ge=1, le=6, description="Products in one campaign.")
+    max_briefs: int = Field(5, ge=1, le=20, description="Campaigns proposed at once.")
+    valid_days: int = Field(14, ge=1, le=90, description="Days an offer is valid.")
+    response_days: int = Field(90, ge=7, le=365, description="Days over which purchase rates are counted.")
+
+
+class AutomationSettings(_Section):
+    """When runs are requested without a person."""
+
+    growth_threshold: Share = Field(0.10, description="Growth of customers that requests a re-clustering.")
+    campaign_lead_days: int = Field(7, ge=0, le=90, description="Days before a campaign a refresh is requested.")
+    assign_cron: str = Field("0 5 * * *", description="When customers are assigned by the frozen model.")
+
+
+class Settings(BaseSettings):
+    """All settings of a run. Lists of keys with their meaning: segmentation.toml."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of everything random.")
+    source: SourceSettings = SourceSettings()
+    synthetic: SyntheticSettings = SyntheticSettings()
+    engine: EngineSettings = EngineSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    segments: SegmentSettings = SegmentSettings()
+    campaigns: CampaignSettings = CampaignSettings()
+    automation: AutomationSettings = AutomationSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` merged: it reads the layers one by one, to say where a mistake was made."""
+        return (init_settings,)
+
+    def engine_limits(self) -> Engine:
+        """The engine's limits as the warehouse takes them."""
+        return Engine(self.engine.threads, self.engine.memory_limit, self.engine.wait_seconds)
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder all stores of one shop live in."""
+
+    path: Path
+
+    @property
+    def warehouse(self) -> Path:
+        """Everything that can be recomputed."""
+        return self.path / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The read-only copy people query."""
+        return self.path / "published.duckdb"
+
+    @property
+    def people(self) -> Path:
+        """Contact details."""
+        return self.path / "people.duckdb"
+
+    @property
+    def state(self) -> Path:
+        """What cannot be recomputed."""
+        return self.path / "state.sqlite"
+
+    @property
+    def dagster(self) -> Path:
+        """DAGSTER_HOME of this shop."""
+        return self.path / "dagster"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the run that writes."""
+        return self.path / "run.lock"
+
+    @property
+    def staging(self) -> Path:
+        """Where a source's tables wait to be swapped in; gone when no run is loading."""
+        return self.path / "staging"
+
+    @property
+    def answer_key(self) -> Path:
+        """What the synthetic world planted. Written by the world, read by benchmarks, by no asset."""
+        return self.path / "answer_key"
+
+    @property
+    def brief(self) -> Path:
+        """The Monday brief."""
+        return self.path / "brief.html"
+
+    @property
+    def recorded(self) -> Path:
+        """The flags of the run that made this HOME, for the UI, the sensors and later runs."""
+        return self.path / "run_settings.json"
+
+    def ensure(self) -> Home:
+        """Make the folder; SettingsError when that is not possible."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"HOME {self.path} cannot be made ({error.strerror}). Give another with --home."
+            ) from None
+        return self
+
+
+def find_home(flag: Path | None = None) -> Home:
+    """HOME: the flag, else SEGMENTATION_HOME, else `data/` beside the settings file; always absolute."""
+    chosen = flag or (Path(os.environ[ENV_HOME]) if os.environ.get(ENV_HOME) else None)
+    return Home((chosen or settings_file().parent / "data").expanduser().resolve())
+
+
+def settings_file() -> Path:
+    """The settings file: SEGMENTATION_SETTINGS, else segmentation.toml at the project's top."""
+    given = os.environ.get(ENV_FILE)
+    return Path(given).expanduser().resolve() if given else PROJECT_ROOT / "segmentation.toml"
+
+
+def load_settings(home: Home, flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force for `home`. `flags` is nested like the TOML file; None values are not set.
+
+    Raises SettingsError with one sentence for each mistake.
+    """
+    path = settings_file()
+    if not path.exists() and os.environ.get(ENV_FILE):
+        raise SettingsError(f"{ENV_FILE} names {path}, and there is no such file.")
+    layers = [
+        (path.name, _read_file(path, TomlConfigSettingsSource)),
+        (f"{home.recorded.name} (recorded by an earlier run)", _read_recorded(home)),
+        ("the environment", _read_environment()),
+        ("the command line", _without_none(flags or {})),
+    ]
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        _validate(layer, where)
+        merged = merge(merged, layer)
+    return _validate(merged, "the settings")
+
+
+def record_flags(home: Home, flags: Mapping[str, Any]) -> None:
+    """Remember the flags of a run, on top of those remembered before; written whole or not at all."""
+    recorded = merge(_read_recorded(home), _without_none(flags))
+    scratch = home.recorded.with_suffix(".tmp")
+    scratch.write_text(json.dumps(recorded, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
+    scratch.replace(home.recorded)
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with everything `top` sets, section by section."""
+    merged = dict(base)
+    for key, value in top.items():
+        held = merged.get(key)
+        merged[key] = merge(held, value) if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if inner := _without_none(value):
+                kept[key] = inner
+        elif value is not None:
+            kept[key] = value
+    return kept
+
+
+def _read_file(path: Path, reader: type[TomlConfigSettingsSource] | type[JsonConfigSettingsSource]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(reader(Settings, path)())
+    except ValueError as error:
+        raise SettingsError(f"{path} cannot be read: {error}.") from None
+
+
+def _read_recorded(home: Home) -> dict[str, Any]:
+    return _read_file(home.recorded, JsonConfigSettingsSource)
+
+
+def _read_environment() -> dict[str, Any]:
+    """SEGMENTATION_SECTION__KEY=value; a name that starts so and is no setting is a mistake, not a stranger."""
+    known = set(Settings.model_fields)
+    for name in sorted(os.environ):
+        if name.startswith(ENV_PREFIX) and name not in (ENV_HOME, ENV_FILE):
+            section = name.removeprefix(ENV_PREFIX).lower().split("__")[0]
+            if section not in known:
+                _validate({section: None}, f"the environment ({name})")
+    try:
+        return dict(EnvSettingsSource(Settings)())
+    except PydanticSettingsError as error:
+        raise SettingsError(f"In the environment: {error}.") from None
+
+
+def _validate(values: Mapping[str, Any], where: str) -> Settings:
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        sentences = [_sentence(dict(problem)) for problem in error.errors()]
+        raise SettingsError(f"In {where}: " + " ".join(sentences)) from None
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    name = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        near = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else f" Known keys there: {', '.join(known)}."
+        return f"{name} is not a setting.{hint}"
+    message = str(problem["msg"]).replace("Input should be", "must be").rstrip(".")
+    return f"{name} {message} (given: {problem.get('input')!r})."
+
+
+def _known_keys(path: list[str]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        inner = model.model_fields[part].annotation if part in model.model_fields else None
+        candidates = (inner, *get_args(inner))
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if not nested:
+            break
+        model = nested[0]
+    return sorted(model.model_fields)
