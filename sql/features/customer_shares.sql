@@ -1,0 +1,42 @@
+-- What each buyer buys: for every category, brand and channel of their sold lines, how many lines and how much money.
+-- Lines whose product or channel is not known count under the value unknown, so the shares of a dimension sum to one.
+-- grain: customer_id, dimension, value
+-- column dimension: What is shared out (category, brand or channel).
+-- column value: The category, brand or channel.
+-- column line_count: Sold lines of the customer with this value.
+-- column net_amount: Money of those lines after discounts, in the source's currency.
+-- column line_share: Those lines over all sold lines of the customer, 0 to 1.
+with totals as (
+    select
+        customer_id,
+        count(*) as line_count
+    from features.order_lines
+    group by customer_id
+),
+
+counts as (
+    select customer_id, 'category' as dimension, category as value, count(*) as line_count,
+        sum(net_amount) as net_amount
+    from features.order_lines
+    group by customer_id, category
+    union all
+    select customer_id, 'brand' as dimension, brand as value, count(*) as line_count,
+        sum(net_amount) as net_amount
+    from features.order_lines
+    group by customer_id, brand
+    union all
+    select customer_id, 'channel' as dimension, channel as value, count(*) as line_count,
+        sum(net_amount) as net_amount
+    from features.order_lines
+    group by customer_id, channel
+)
+
+select
+    c.customer_id,
+    c.dimension,
+    c.value,
+    c.line_count,
+    cast(coalesce(c.net_amount, 0) as decimal(18, 4)) as net_amount,
+    round(c.line_count / t.line_count, 9) as line_share
+from counts as c
+inner join totals as t on t.customer_id = c.customer_id
