@@ -287,6 +287,16 @@ def record_flags(home: Home, flags: Mapping[str, Any]) -> None:
     scratch.replace(home.recorded)
 
 
+def refuse_other_source(home: Home, settings: Settings) -> None:
+    """SettingsError when this HOME was made from another source: its tables, ids and segments would not fit."""
+    held = _read_recorded(home).get("source", {}).get("name")
+    if held and held != settings.source.name:
+        raise SettingsError(
+            f"{home.path} holds the source {held!r}, and {settings.source.name!r} was asked for. "
+            f"Give the new source a home of its own (--home FOLDER), or delete {home.path} to begin again."
+        )
+
+
 def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with everything `top` sets, section by section."""
     merged = dict(base)

@@ -1,0 +1,34 @@
+# `make run`: set-up and the main job. `make test`: set-up and the tests. `make dev`: the UI on a persistent HOME.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: install run test test-all lint dev clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 13) else 'Python 3.11 or 3.12 is needed; this is %d.%d. Set PYTHON=python3.11.' % v[:2])"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+run: install
+	$(BIN)/segmentation run $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+test-all: install
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+dev: install
+	$(BIN)/segmentation ui $(ARGS)
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,299 @@
+"""The command line: `segmentation run | status | sql | ui`. It asks, calls and prints; nothing is decided here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from segmentation_assets.settings import (
+    Home,
+    SettingsError,
+    find_home,
+    load_settings,
+    record_flags,
+    refuse_other_source,
+)
+from segmentation_assets.warehouse.connection import WarehouseBusyError, WarehouseMissingError, connect
+
+if TYPE_CHECKING:
+    from segmentation_assets.orchestration.execution import RunOutcome
+
+app = typer.Typer(
+    name="segmentation",
+    help="Customer segments you can trust, and e-mail campaigns you can approve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+HomeOption = Annotated[
+    Path | None, typer.Option("--home", help="Folder of the stores; else SEGMENTATION_HOME, else data/.")
+]
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Turn what a user can mend into one sentence and exit code 2."""
+    try:
+        yield
+    except (SettingsError, WarehouseBusyError, WarehouseMissingError, ValueError) as error:
+        err.print(f"[red]{escape(str(error))}[/red]")
+        raise typer.Exit(2) from None
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str | None, typer.Option(help="synthetic, a name in sql/sources, or a path to a folder with a source.toml.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with the files the source reads.")] = None,
+    input_: Annotated[
+        list[str] | None, typer.Option("--input", help="ALIAS=FILE for a source that lets you choose its files.")
+    ] = None,
+    customers: Annotated[int | None, typer.Option(help="Customers in the synthetic world.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    home: HomeOption = None,
+    select: Annotated[
+        str | None, typer.Option(help="Only these assets, in Dagster's selection syntax, e.g. group:campaigns.")
+    ] = None,
+    job: Annotated[str, typer.Option(help="full_refresh, recluster or assign.")] = "full_refresh",
+) -> None:
+    """Materialise the graph: raw tables in; segments, profiles, matches, drafts and the Monday brief out."""
+    with _sentences():
+        place = find_home(home)
+        flags = _flags(source, data, input_, customers, seed)
+        settings = load_settings(place, flags)
+        refuse_other_source(place, settings)
+        place.ensure()
+        record_flags(place, {**flags, "source": {"name": settings.source.name, **flags["source"]}})
+        what = settings.source.name
+        if what == "synthetic":
+            what = f"the synthetic world, {settings.synthetic.customers:,} customers, seed {settings.seed}"
+        out.print(f"[bold]segmentation[/bold] · {escape(what)} · home {escape(str(place.path))}")
+        outcome = _execute(place, job, select)
+    if not outcome.is_ok:
+        for where, sentence in outcome.failures:
+            err.print(f"[red]✗ {escape(where)}[/red]: {escape(sentence)}")
+        err.print(
+            f"The run failed after {outcome.seconds:.1f} s; tables it did not finish and the published copy are as "
+            f"they were. Details: `segmentation ui`, run {outcome.run_id[:8]}."
+        )
+        raise typer.Exit(1)
+    for where, sentence in outcome.warnings:
+        out.print(f"[yellow]! {escape(where)}[/yellow]: {escape(sentence)}")
+    out.print(f"[green]Done in {outcome.seconds:.1f} s.[/green]")
+    with _sentences():
+        _print_summary(place)
+
+
+def _flags(
+    source: str | None, data: Path | None, inputs: list[str] | None, customers: int | None, seed: int | None
+) -> dict[str, Any]:
+    """The flags of `run`, nested like the settings; folders made absolute, as a later run starts elsewhere."""
+    if source is not None and (Path(source).expanduser() / "source.toml").is_file():
+        source = str(Path(source).expanduser().resolve())
+    pairs: dict[str, str] = {}
+    for given in inputs or []:
+        alias, equals, file = given.partition("=")
+        if not (alias and equals and file):
+            raise SettingsError(f"--input {given!r} is not ALIAS=FILE, for example --input campaign=mine.csv.")
+        pairs[alias] = file
+    return {
+        "seed": seed,
+        "source": {
+            "name": source,
+            "data": str(data.expanduser().resolve()) if data is not None else None,
+            "inputs": pairs or None,
+        },
+        "synthetic": {"customers": customers},
+    }
+
+
+def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
+    """Run the job with a line for each finished step. Dagster is imported here: `segmentation sql` needs none."""
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    warnings.filterwarnings("ignore", module="dagster", category=FutureWarning)
+    from segmentation_assets.orchestration.execution import StepProgress, execute_job
+
+    if job not in JOBS:
+        raise SettingsError(f"There is no job {job!r}. Jobs: {', '.join(JOBS)}.")
+    with out.status("starting") as status:
+
+        def tell(progress: StepProgress) -> None:
+            name = progress.step.replace("__", "/")
+            if progress.seconds is None:
+                status.update(name)
+                return
+            rows = " · ".join(
+                f"{key} {count:,}" if len(progress.tables) > 1 else f"{count:,} rows"
+                for key, count in list(progress.tables.items())[:1]
+                if count >= 0
+            )
+            more = f" and {len(progress.tables) - 1} more tables" if len(progress.tables) > 1 else ""
+            sign = "[green]✓[/green]" if progress.is_ok else "[red]✗[/red]"
+            out.print(f"{sign} {escape(name):<38} {progress.seconds:6.1f} s  {escape(rows + more)}")
+
+        return execute_job(place, job, select=select, on_progress=tell)
+
+
+JOBS = ("full_refresh", "recluster", "assign")
+
+
+@app.command()
+def status(home: HomeOption = None) -> None:
+    """What this HOME holds, how the last run went, and what to do next."""
+    with _sentences():
+        place = find_home(home)
+        if not place.published.exists():
+            err.print(f"Nothing is published in {escape(str(place.path))} yet. `segmentation run` makes it.")
+            raise typer.Exit(1)
+        _print_last_run(place)
+        _print_summary(place)
+
+
+def _print_last_run(place: Home) -> None:
+    from segmentation_assets.orchestration.execution import last_run
+
+    words = last_run(place)
+    if words:
+        out.print(words)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="A SELECT on the published copy.")],
+    format_: Annotated[Format, typer.Option("--format", help="How rows are printed.")] = Format.TABLE,
+    home: HomeOption = None,
+) -> None:
+    """Run a query on the published copy; works at any time, also while a run is writing."""
+    import duckdb
+
+    with _sentences():
+        place = find_home(home)
+        if not place.published.exists():
+            raise SettingsError(f"Nothing is published in {place.path} yet. `segmentation run` makes it.")
+        try:
+            with connect(place.published, read_only=True) as con:
+                frame = con.sql(query)
+                rows = frame.pl() if frame is not None else None
+        except duckdb.Error as error:
+            raise SettingsError(str(error).strip()) from None
+    if rows is None:
+        return
+    if format_ is Format.CSV:
+        sys.stdout.write(rows.write_csv() if not _nested(rows) else _as_text(rows).write_csv())
+    elif format_ is Format.JSON:
+        sys.stdout.write(json.dumps(rows.to_dicts(), default=str, ensure_ascii=False, indent=1) + "\n")
+    else:
+        table = Table(*(escape(name) for name in rows.columns), header_style="bold", expand=False)
+        for row in rows.iter_rows():
+            table.add_row(*("" if value is None else escape(str(value)) for value in row))
+        out.print(table)
+        out.print(f"{rows.height:,} rows")
+
+
+def _nested(rows: pl.DataFrame) -> bool:
+    return any(dtype.is_nested() for dtype in rows.dtypes)
+
+
+def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
+    """Lists and maps as JSON text: CSV has no other way to hold them."""
+    return pl.DataFrame(
+        {
+            name: [None if v is None else json.dumps(v, default=str, ensure_ascii=False) for v in rows[name].to_list()]
+            if rows[name].dtype.is_nested()
+            else rows[name]
+            for name in rows.columns
+        }
+    )
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
+    home: HomeOption = None,
+) -> None:
+    """Open the Dagster UI on this HOME: assets, lineage, checks, plots, schedules and sensors."""
+    from segmentation_assets.orchestration.execution import prepare_home
+    from segmentation_assets.settings import PROJECT_ROOT
+
+    with _sentences():
+        place = find_home(home)
+        load_settings(place)
+        prepare_home(place)
+    dg_command = Path(sys.executable).with_name("dg")
+    out.print(f"The UI opens on http://127.0.0.1:{port} · home {escape(str(place.path))} · Ctrl-C ends it.")
+    command = [str(dg_command), "dev", "--host", "127.0.0.1", "--port", str(port)]
+    os.execve(  # noqa: S606 - our own console script beside this interpreter
+        str(dg_command), [*command, "--target-path", str(PROJECT_ROOT)], dict(os.environ)
+    )
+
+
+def _print_summary(place: Home) -> None:
+    """What a person wants to know after a run, from the published copy."""
+    with connect(place.published, read_only=True) as con:
+        title, as_of, currency = con.execute("select title, as_of, currency from raw.source").fetchall()[0]
+        raw, clean, rejected, repaired = con.execute(
+            "select sum(raw_rows), sum(clean_rows), sum(rejected_rows), sum(repaired_rows) from quality.row_accounting"
+        ).fetchall()[0]
+        segments = con.execute(
+            "select axis, segment_id, name, customers, revenue_share, reachable_customers "
+            "from segments.segment_summary where customers > 0 order by axis, segment_id"
+        ).fetchall()
+        off = con.execute(
+            "select capability, reason from quality.capabilities where not is_on order by capability"
+        ).fetchall()
+    out.print(f"\n[bold]{escape(title)}[/bold], data up to {as_of}, money in {currency}")
+    out.print(
+        f"Rows: {raw:,} raw = {clean:,} clean + {rejected:,} rejected; {repaired:,} repaired. "
+        "Why: select * from quality.rejected_rows"
+    )
+    table = Table("segment", "name", "customers", "of revenue", "reachable", header_style="bold", box=None)
+    for _, segment_id, name, count, share, reachable in segments:
+        shown = "" if share is None else f"{share:.1%}"
+        table.add_row(segment_id, escape(str(name)), f"{count:,}", shown, f"{reachable:,}")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    out.print(table)
+    for capability, reason in off:
+        out.print(f"[dim]Off: {escape(capability)} - {escape(reason)}[/dim]")
+    words = place.brief.with_suffix(".txt")
+    if words.exists():
+        out.print("\n" + escape(words.read_text(encoding="utf-8").rstrip()))
+    out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}")
+    out.print(f"For SQL, at any time:         {escape(str(place.published))}")
+    out.print(
+        'Next: `segmentation sql "from campaigns.email_drafts"`, `segmentation ui`, or your own tables with '
+        "`segmentation run --source FOLDER --home FOLDER`."
+    )
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
