@@ -160,39 +160,29 @@ ranked_shares as (
         line_share,
         row_number() over (
             partition by customer_id, dimension order by line_count desc, net_amount desc, value
-        ) as place,
-        -- A known value is a favourite before the unknown one, however many lines the unknown one has.
-        row_number() over (
-            partition by customer_id, dimension
-            order by case when value = 'unknown' then 1 else 0 end, line_count desc, net_amount desc, value
-        ) as favourite_place
+        ) as place
     from features.customer_shares
 ),
 
+-- A known value is a favourite before the unknown one, however many lines the unknown one has: where the unknown
+-- value comes first, the favourite is the second.
 tastes as (
     select
         customer_id,
-        count(*) filter (where dimension = 'category' and value <> 'unknown') as category_count,
-        max(value) filter (where dimension = 'category' and favourite_place = 1) as favourite_category,
-        max(line_share) filter (where dimension = 'category' and favourite_place = 1) as favourite_category_share,
-        max(value) filter (where dimension = 'brand' and favourite_place = 1) as favourite_brand,
-        max(line_share) filter (where dimension = 'brand' and favourite_place = 1) as favourite_brand_share,
-        max(value) filter (where dimension = 'channel' and favourite_place = 1) as favourite_channel,
-        max(line_share) filter (where dimension = 'channel' and favourite_place = 1) as favourite_channel_share,
+        dimension,
+        count(*) filter (where value <> 'unknown') as known_values,
+        coalesce(
+            max(value) filter (where place = 1 and value <> 'unknown'), max(value) filter (where place = 2)
+        ) as favourite,
+        coalesce(
+            max(line_share) filter (where place = 1 and value <> 'unknown'), max(line_share) filter (where place = 2)
+        ) as favourite_share,
         map(
-            list(value order by place) filter (where dimension = 'category'),
-            list(line_share order by place) filter (where dimension = 'category')
-        ) as category_shares,
-        map(
-            list(value order by place) filter (where dimension = 'brand' and place <= 10),
-            list(line_share order by place) filter (where dimension = 'brand' and place <= 10)
-        ) as brand_shares,
-        map(
-            list(value order by place) filter (where dimension = 'channel'),
-            list(line_share order by place) filter (where dimension = 'channel')
-        ) as channel_shares
+            list(value order by place) filter (where place <= 10 or dimension <> 'brand'),
+            list(line_share order by place) filter (where place <= 10 or dimension <> 'brand')
+        ) as shares
     from ranked_shares
-    group by customer_id
+    group by customer_id, dimension
 ),
 
 events as (
@@ -319,16 +309,16 @@ select
     coalesce(o.campaign_orders, 0) as campaign_order_count,
     round(o.campaign_orders / o.order_count, 6) as campaign_order_share,
     round(o.price_level, 6) as price_level,
-    coalesce(t.category_count, 0) as category_count,
-    coalesce(nullif(t.favourite_category, 'unknown'), p.favourite_category, 'unknown') as favourite_category,
-    case when t.favourite_category <> 'unknown' then t.favourite_category_share end as favourite_category_share,
-    coalesce(nullif(t.favourite_brand, 'unknown'), p.favourite_brand, 'unknown') as favourite_brand,
-    case when t.favourite_brand <> 'unknown' then t.favourite_brand_share end as favourite_brand_share,
-    coalesce(t.favourite_channel, 'unknown') as favourite_channel,
-    case when t.favourite_channel <> 'unknown' then t.favourite_channel_share end as favourite_channel_share,
-    coalesce(t.category_shares, cast(map() as map(varchar, double))) as category_shares,
-    coalesce(t.brand_shares, cast(map() as map(varchar, double))) as brand_shares,
-    coalesce(t.channel_shares, cast(map() as map(varchar, double))) as channel_shares,
+    coalesce(tc.known_values, 0) as category_count,
+    coalesce(tc.favourite, p.favourite_category, 'unknown') as favourite_category,
+    tc.favourite_share as favourite_category_share,
+    coalesce(tb.favourite, p.favourite_brand, 'unknown') as favourite_brand,
+    tb.favourite_share as favourite_brand_share,
+    coalesce(th.favourite, 'unknown') as favourite_channel,
+    th.favourite_share as favourite_channel_share,
+    coalesce(tc.shares, cast(map() as map(varchar, double))) as category_shares,
+    coalesce(tb.shares, cast(map() as map(varchar, double))) as brand_shares,
+    coalesce(th.shares, cast(map() as map(varchar, double))) as channel_shares,
     round(o.spring_lines / o.line_count, 6) as spring_share,
     round(o.summer_lines / o.line_count, 6) as summer_share,
     round(o.autumn_lines / o.line_count, 6) as autumn_share,
@@ -385,7 +375,9 @@ from features.reachability as r
 inner join clean.customers as c on c.customer_id = r.customer_id
 left join purchases as o on o.customer_id = r.customer_id
 left join months as m on m.customer_id = r.customer_id and m.place = 1
-left join tastes as t on t.customer_id = r.customer_id
+left join tastes as tc on tc.customer_id = r.customer_id and tc.dimension = 'category'
+left join tastes as tb on tb.customer_id = r.customer_id and tb.dimension = 'brand'
+left join tastes as th on th.customer_id = r.customer_id and th.dimension = 'channel'
 left join events as e on e.customer_id = r.customer_id
 left join campaigns as k on k.customer_id = r.customer_id
 left join given as g on g.customer_id = r.customer_id
