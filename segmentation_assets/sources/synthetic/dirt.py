@@ -1,0 +1,431 @@
+"""Planting faults: what can go wrong in each table, and the record of what was planted where.
+
+A fault is planted on a row that is otherwise sound, whose parents are sound, and one row gets one fault at most; so
+the record says exactly which rule must find it. A fault is known from the data and the contract alone.
+
+Faults come in three ways: a value of an existing row is changed (`cell`), a copy of a row follows it (`copy`, the
+copy is the fault), or a copy with a key of its own and a changed value follows it (`extra`). Small tables that
+everything refers to (retailers, stores, products, campaigns) get rejected rows as extras only, so that a shop does
+not lose one product in a hundred with all its sales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import numpy as np
+import polars as pl
+
+from segmentation_assets.sources.contract import CONTRACT
+from segmentation_assets.sources.synthetic.settings import Ints, Mask, WorldSettings
+
+
+class Way(StrEnum):
+    """How a fault comes into a table."""
+
+    CELL = "cell"
+    COPY = "copy"
+    EXTRA = "extra"
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The rows a fault is about to befall: `values` of its column there, and the whole table around them."""
+
+    settings: WorldSettings
+    rng: np.random.Generator
+    frame: pl.DataFrame
+    rows: Ints
+    values: pl.Series
+    is_sound: Mask  # rows without any fault of their own or of their parents
+
+    def choice(self, options: tuple[object, ...]) -> pl.Series:
+        """One of `options` for each row, in the column's type."""
+        index = self.rng.integers(0, len(options), len(self.rows))
+        return pl.Series(options, dtype=self.values.dtype).gather(index)
+
+
+Change = Callable[[Picked], pl.Series]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can go wrong in a column, what must come of it, and how it can be known."""
+
+    column: str
+    fault: str
+    outcome: str  # reject, repair or flag
+    rule: str
+    evidence: str
+    change: Change
+    way: Way = Way.CELL
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A table with its faults: `frame` in source order, `is_sound` for the rows that went in, and the record."""
+
+    frame: pl.DataFrame
+    is_sound: Mask
+    faults: pl.DataFrame
+
+
+#: The columns of the record; `_customer` places a fault in its block.
+FAULT_SCHEMA: dict[str, pl.DataType] = {
+    "table_name": pl.String(),
+    "row_key": pl.String(),
+    "column_name": pl.String(),
+    "fault": pl.String(),
+    "evidence": pl.String(),
+    "expected_outcome": pl.String(),
+    "expected_rule": pl.String(),
+    "_customer": pl.Int64(),
+}
+
+
+def _nulls(picked: Picked) -> pl.Series:
+    return pl.Series([None], dtype=picked.values.dtype).new_from_index(0, len(picked.rows))
+
+
+def _options(*options: object) -> Change:
+    return lambda picked: picked.choice(options)
+
+
+def _text(change: Callable[[pl.Series], pl.Series]) -> Change:
+    return lambda picked: change(picked.values)
+
+
+def _moments_after(picked: Picked) -> pl.Series:
+    first = picked.settings.midnight + timedelta(days=1)
+    return picked.choice(tuple(first + timedelta(days=d, hours=11) for d in (1, 2, 30, 365, 3_650)))
+
+
+def _days_after(picked: Picked) -> pl.Series:
+    return picked.choice(tuple((picked.settings.as_of + timedelta(days=d)).isoformat() for d in (2, 31, 365, 3_650)))
+
+
+def _missing(column: str, weight: float = 1.0, way: Way = Way.CELL) -> Fault:
+    return Fault(column, "null_required", "reject", "missing_required", f"{column} is required and null.", _nulls,
+                 way, weight)  # fmt: skip
+
+
+def _missing_key(column: str) -> Fault:
+    # Such a row has no key to be named by: the record holds an empty key (or the rest of a key of two columns).
+    return Fault(column, "null_key", "reject", "missing_key", f"{column} is part of the key and null.", _nulls,
+                 Way.COPY, 0.3)  # fmt: skip
+
+
+def _duplicate(column: str, weight: float = 2.0) -> Fault:
+    return Fault(column, "duplicate_key", "reject", "duplicate_key",
+                 "The same key stands in an earlier row of the table.", lambda picked: picked.values, Way.COPY,
+                 weight)  # fmt: skip
+
+
+def _range(column: str, *options: float, weight: float = 1.0, way: Way = Way.CELL) -> Fault:
+    return Fault(column, "impossible_number", "reject", "out_of_range",
+                 f"{column} lies beyond the limits the contract calls possible.", _options(*options), way,
+                 weight)  # fmt: skip
+
+
+def _unknown(column: str, *options: str, weight: float = 1.0) -> Fault:
+    return Fault(column, "unknown_label", "reject", "unknown_value",
+                 f"{column} is neither one of the contract's values nor a synonym of one.", _options(*options),
+                 Way.CELL, weight)  # fmt: skip
+
+
+def _orphan(column: str, weight: float = 1.0, way: Way = Way.CELL) -> Fault:
+    def change(picked: Picked) -> pl.Series:
+        # X is in no id the world gives out.
+        number = picked.frame["_customer"].gather(picked.rows).cast(pl.String).str.zfill(5)
+        return "X" + picked.choice(("1", "2", "3")) + number
+
+    return Fault(column, "orphan", "reject", "orphan", f"{column} names a row that its table does not have.", change,
+                 way, weight)  # fmt: skip
+
+
+def _orphan_key(column: str) -> Fault:
+    return _orphan(column, 1.0, Way.EXTRA)
+
+
+def _after(column: str, *, is_text: bool = False, weight: float = 1.0, way: Way = Way.CELL) -> Fault:
+    return Fault(column, "date_after_as_of", "reject", "after_as_of", f"{column} is later than the as-of date.",
+                 _days_after if is_text else _moments_after, way, weight)  # fmt: skip
+
+
+def _before(column: str, *, is_text: bool = False, weight: float = 0.5, way: Way = Way.CELL) -> Fault:
+    options: tuple[object, ...] = ("1899-12-31", "1753-01-01")
+    if not is_text:
+        options = (datetime(1899, 12, 30), datetime(1753, 1, 1, 12))
+    return Fault(column, "date_before_1900", "reject", "before_1900", f"{column} is before 1900.",
+                 _options(*options), way, weight)  # fmt: skip
+
+
+def _no_date(column: str, weight: float = 1.0, way: Way = Way.CELL) -> Fault:
+    return Fault(column, "impossible_date", "reject", "not_a_date", f"{column} is text that is no day of any calendar.",
+                 _options("2025-02-30", "31/13/2024", "2024-00-10", "someday"), way, weight)  # fmt: skip
+
+
+def _untrimmed(column: str, weight: float = 1.0) -> Fault:
+    def change(values: pl.Series) -> pl.Series:
+        return "  " + values + " "
+
+    return Fault(column, "whitespace", "repair", "trimmed", f"{column} has blanks around its value.", _text(change),
+                 Way.CELL, weight)  # fmt: skip
+
+
+def _upper(column: str, weight: float = 1.0) -> Fault:
+    return Fault(column, "letter_case", "repair", "case",
+                 f"{column} is a value of the contract but for upper and lower case.",
+                 _text(lambda values: values.str.to_uppercase()), Way.CELL, weight)  # fmt: skip
+
+
+def _synonym(column: str, spellings: dict[str, str], weight: float = 1.0) -> Fault:
+    def change(values: pl.Series) -> pl.Series:
+        return values.replace_strict(spellings, default=None, return_dtype=pl.String)
+
+    return Fault(column, "synonym", "repair", "synonym", f"{column} is another spelling that the contract lists.",
+                 _text(change), Way.CELL, weight)  # fmt: skip
+
+
+def _extra(*faults: Fault) -> tuple[Fault, ...]:
+    """The same faults on rows with keys of their own."""
+    return tuple(Fault(f.column, f.fault, f.outcome, f.rule, f.evidence, f.change, Way.EXTRA, f.weight) for f in faults)
+
+
+def _shared_email(picked: Picked) -> pl.Series:
+    """The address of the nearest sound customer before; null (no fault) where there is none."""
+    email = picked.frame["email"]
+    givers = np.flatnonzero(picked.is_sound & email.is_not_null().to_numpy())
+    if not len(givers):
+        return _nulls(picked)
+    place = np.searchsorted(givers, picked.rows) - 1
+    taken = email.gather(givers[place.clip(0)])
+    return taken.zip_with(pl.Series(place >= 0), _nulls(picked))
+
+
+def _malformed_email(picked: Picked) -> pl.Series:
+    """One of five ways to break each address."""
+    email = picked.values
+    broken = [
+        email.str.replace("@", " at ", literal=True),
+        email.str.replace("@", "", literal=True),
+        email.str.replace("@", "@@", literal=True),
+        email.str.replace(".", " ", literal=True),
+        email.str.replace("@example.*$", "@"),
+    ]
+    kind = picked.rng.integers(0, len(broken), len(email))
+    return pl.concat(broken).gather(kind * len(email) + np.arange(len(email)))
+
+
+_GENDER = {"female": "F", "male": "M", "other": "Divers", "unknown": "N/A"}
+_STATUS = {"completed": "Delivered", "shipped": "In transit", "processing": "Pending", "cancelled": "Canceled",
+           "returned": "Refunded"}  # fmt: skip
+_EDUCATION = {"primary": "Basic", "secondary": "High School", "bachelor": "Graduation", "master": "2n Cycle",
+              "doctorate": "PhD"}  # fmt: skip
+_TIER = {"budget": "low", "middle": "mid", "premium": "high"}
+_ACTION = {"view": "pageview", "add_to_cart": "cart", "wishlist": "favourite"}
+_ARM = {"treated": "treatment", "control": "holdout"}
+_KIND = {"open": "opened", "click": "clicked", "conversion": "converted", "unsubscribe": "unsubscribed",
+         "complaint": "spam"}  # fmt: skip
+
+PLANS: dict[str, tuple[Fault, ...]] = {
+    "customers": (
+        _duplicate("customer_id"), _missing_key("customer_id"), _unknown("gender", "purple", "?", weight=0.5),
+        _range("birth_year", 1893, 1899, 26, weight=0.7), _after("signed_up_at", weight=0.7),
+        _before("signed_up_at", weight=0.4), _after("email_consent_at", weight=0.4),
+        _synonym("gender", _GENDER), _upper("gender"), _untrimmed("city"), _untrimmed("acquisition_channel"),
+    ),
+    "contacts": (
+        Fault("email", "malformed_email", "repair", "malformed_email", "email is not an address.", _malformed_email,
+              weight=3.0),
+        Fault("email", "missing_email", "flag", "missing_email", "email is null.", _nulls, weight=1.0),
+        Fault("email", "duplicate_email", "flag", "shared_email", "An earlier customer has the same email.",
+              _shared_email, weight=3.0),
+        _duplicate("customer_id"), _missing_key("customer_id"), _orphan_key("customer_id"), _no_date("birth_date"),
+        _after("birth_date", is_text=True), _before("birth_date", is_text=True), _untrimmed("email"),
+        _untrimmed("last_name"),
+    ),
+    "demographics": (
+        _duplicate("customer_id"), _missing_key("customer_id"), _orphan_key("customer_id"),
+        _unknown("education", "wizardry", "yes"), _range("household_income", -1.0, -24_000.0, 99_999_999.0),
+        _range("kids", -1, 99), _range("teens", -2, 55), _synonym("education", _EDUCATION, 2.0), _upper("education"),
+        _untrimmed("occupation"),
+    ),
+    "preferences": (
+        _duplicate("customer_id"), _missing_key("customer_id"), _orphan_key("customer_id"),
+        _unknown("price_tier", "gratis", "5"), _range("discount_sensitivity", -0.5, 1.7, 55.0),
+        _range("luxury_score", -0.1, 2.0), _synonym("price_tier", _TIER, 2.0), _upper("price_tier"),
+        _untrimmed("favourite_category"),
+    ),
+    "loyalty_memberships": (
+        _duplicate("customer_id"), _missing_key("customer_id"), _orphan_key("customer_id"),
+        _unknown("tier", "diamond", "0"), _range("points", -50, 2_000_000_000), _no_date("joined_on", 2.0),
+        _after("joined_on", is_text=True), _before("joined_on", is_text=True), _upper("tier"), _untrimmed("tier"),
+    ),
+    "retailers": (
+        _duplicate("retailer_id"), _missing_key("retailer_id"),
+        *_extra(_after("created_at"), _before("created_at")), _untrimmed("country"),
+    ),
+    "stores": (
+        _duplicate("store_id"), _missing_key("store_id"),
+        *_extra(_orphan("retailer_id"), _no_date("opened_on"), _after("opened_on", is_text=True),
+                _before("opened_on", is_text=True)), _untrimmed("city"),
+    ),
+    "products": (
+        _duplicate("product_id"), _missing_key("product_id"),
+        *_extra(_orphan("retailer_id"), _range("list_price", -9.95, 99_999_999.0), _range("unit_cost", -1.0),
+                _no_date("launched_on"), _after("launched_on", is_text=True)),
+        _untrimmed("brand"), _untrimmed("category"),
+    ),
+    "campaigns": (
+        _duplicate("campaign_id"), _missing_key("campaign_id"),
+        *_extra(_missing("starts_on"), _no_date("starts_on"), _range("budget", -500.0),
+                _before("ends_on", is_text=True)),
+        _untrimmed("channel"),
+    ),
+    "inventory": (
+        _duplicate("product_id"), _missing_key("store_id"), _orphan_key("product_id"), _orphan_key("store_id"),
+        _range("stock_quantity", -5, 2_000_000_000, weight=2.0), _range("reorder_point", -1), _after("counted_at"),
+        _before("counted_at"),
+    ),
+    "orders": (
+        _duplicate("order_id", 3.0), _missing_key("order_id"), _missing("customer_id"), _missing("ordered_at"),
+        _missing("status"), _orphan("customer_id", 2.0), _orphan("store_id"), _after("ordered_at", weight=2.0),
+        _before("ordered_at"), _unknown("status", "lost", "???"),
+        Fault("currency", "wrong_currency", "reject", "wrong_currency", "currency is not the source's own.",
+              lambda picked: picked.choice(tuple(c for c in ("USD", "GBP", "CHF") if c != picked.settings.currency)),
+              weight=2.0),
+        _synonym("status", _STATUS, 3.0), _upper("status"), _untrimmed("status"), _untrimmed("channel"),
+    ),
+    "order_items": (
+        _duplicate("order_item_id", 3.0), _missing_key("order_item_id"), _missing("order_id"), _missing("quantity"),
+        _orphan("order_id", 2.0), _orphan("product_id", 2.0), _range("quantity", -3, -1, 0, 999_999_999, weight=3.0),
+        _range("unit_price", -19.99, 99_999_999.0, weight=2.0), _range("discount_amount", -5.0, 50_000_000.0),
+        _range("line_amount", -100.0, 1e9),
+    ),
+    "payments": (
+        _duplicate("payment_id", 2.0), _missing_key("payment_id"), _missing("order_id"), _missing("amount"),
+        _orphan("order_id"), _range("amount", -25.0, 99_999_999.0, weight=2.0), _after("paid_at"), _before("paid_at"),
+        _untrimmed("method"),
+    ),
+    "returns": (
+        _duplicate("return_id"), _missing_key("return_id"), _missing("order_item_id"), _orphan("order_item_id"),
+        _after("returned_at"), _before("returned_at"), _range("quantity", -1, 0, 5_000_000),
+    ),
+    "product_events": (
+        _duplicate("event_id", 2.0), _missing_key("event_id"), _missing("customer_id"), _missing("occurred_at"),
+        _orphan("customer_id"), _orphan("product_id"), _after("occurred_at"), _before("occurred_at"),
+        _unknown("action", "hover", "0"), _range("dwell_seconds", -4.0, 999_999.0), _synonym("action", _ACTION, 2.0),
+        _upper("action"), _untrimmed("page"),
+    ),
+    "campaign_contacts": (
+        _duplicate("campaign_id"), _missing_key("customer_id"), _orphan_key("campaign_id"),
+        _orphan_key("customer_id"), _unknown("arm", "B", "group 3", "maybe", weight=2.0), _missing("arm"),
+        _after("contacted_at"), _before("contacted_at"), _synonym("arm", _ARM, 2.0), _upper("arm"),
+        _untrimmed("arm"),
+    ),
+    "campaign_responses": (
+        _duplicate("response_id"), _missing_key("response_id"), _missing("campaign_id"), _missing("customer_id"),
+        _missing("kind"), _orphan("campaign_id"), _orphan("customer_id"), _unknown("kind", "bounce", "7"),
+        _after("occurred_at"), _range("amount", -12.5, 99_999_999.0), _synonym("kind", _KIND), _upper("kind"),
+    ),
+    "reviews": (
+        _duplicate("review_id"), _missing_key("review_id"), _missing("customer_id"), _missing("product_id"),
+        _orphan("customer_id"), _orphan("product_id"), _range("rating", 0, 9, -1, weight=2.0), _after("reviewed_at"),
+        _before("reviewed_at"),
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class _Harvest:
+    """What planting in one table brings in."""
+
+    rng: np.random.Generator
+    frame: pl.DataFrame
+    is_sound: Mask
+    extras: list[pl.DataFrame] = field(default_factory=list)
+    faults: list[pl.DataFrame] = field(default_factory=list)
+
+
+def plant(
+    settings: WorldSettings,
+    table: str,
+    frame: pl.DataFrame,
+    *,
+    rng: np.random.Generator,
+    is_sound: Mask | None = None,
+    minimum: int = 0,
+) -> Planted:
+    """Plant faults in a `dirt_share` of `frame`'s rows, at least `minimum` of them when there is dirt at all.
+
+    `is_sound` says for each row whether its parents are sound (all are when not given). The answer's `is_sound` is
+    false for rows that will be rejected, so children can avoid them. Rows come back by `_customer`, a copy after
+    its original.
+    """
+    sound = np.ones(frame.height, dtype=np.bool_) if is_sound is None else is_sound.copy()
+    luck = rng.random(frame.height)
+    weights = np.array([fault.weight for fault in PLANS[table]])
+    kind = np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(frame.height), side="right")
+    if settings.dirt_share == 0 or not frame.height:
+        return Planted(frame, sound, pl.DataFrame(schema=FAULT_SCHEMA))
+    picked = sound & (luck < settings.dirt_share)
+    if picked.sum() < minimum:
+        rows = np.argsort(luck, kind="stable")[:minimum]
+        picked[rows[sound[rows]]] = True
+        kind[rows] = rng.permutation(len(weights))[np.arange(len(rows)) % len(weights)]
+    harvest = _Harvest(rng, frame, sound & ~picked)
+    spared = harvest.is_sound.copy()
+    for number, fault in enumerate(PLANS[table]):
+        rows = np.flatnonzero(picked & (kind == number))
+        if len(rows):
+            _befall(settings, table, fault, harvest, rows)
+    # Rows picked whose fault left them in place (a copy follows, a repair, a flag) are sound again for children.
+    rejected = np.zeros(frame.height, dtype=np.bool_)
+    for record in harvest.faults:
+        own = record.filter((pl.col("expected_outcome") == "reject") & pl.col("_row").is_not_null())
+        rejected[own["_row"].to_numpy()] = True
+    sound = (spared | picked) & ~rejected
+    faults = (
+        pl.concat([r.drop("_row") for r in harvest.faults]) if harvest.faults else pl.DataFrame(schema=FAULT_SCHEMA)
+    )
+    frame = harvest.frame
+    if harvest.extras:
+        frame = pl.concat([frame, *harvest.extras]).sort("_customer", maintain_order=True)
+    return Planted(frame, sound, faults.sort("_customer", maintain_order=True))
+
+
+def _befall(settings: WorldSettings, table: str, fault: Fault, harvest: _Harvest, rows: Ints) -> None:
+    """Let one kind of fault befall `rows`; rows where it would change nothing are left alone."""
+    keys = CONTRACT[table].key
+    before = harvest.frame[fault.column].gather(rows)
+    after = fault.change(Picked(settings, harvest.rng, harvest.frame, rows, before, harvest.is_sound))
+    if fault.fault != "duplicate_key":
+        changes = after.ne_missing(before).to_numpy()
+        if fault.change is not _nulls:
+            changes &= after.is_not_null().to_numpy()
+        rows, after = rows[changes], after.filter(pl.Series(changes))
+    if not len(rows):
+        return
+    hit = harvest.frame[rows].with_columns(after.alias(fault.column))
+    if fault.way is Way.EXTRA and fault.column not in keys:
+        hit = hit.with_columns(pl.col(keys[0]) + "X")
+    if fault.way is Way.CELL:
+        column = harvest.frame[fault.column].clone().scatter(rows, after)
+        harvest.frame = harvest.frame.with_columns(column.alias(fault.column))
+    else:
+        harvest.extras.append(hit)
+    place = pl.Series(rows) if fault.way is Way.CELL else pl.Series([None], dtype=pl.Int64).new_from_index(0, len(rows))
+    row_key = hit.select(pl.concat_str([pl.col(key).fill_null("") for key in keys], separator="|")).to_series()
+    said = (table, fault.column, fault.fault, fault.evidence, fault.outcome, fault.rule)
+    names = ("table_name", "column_name", "fault", "evidence", "expected_outcome", "expected_rule")
+    record = pl.DataFrame({"row_key": row_key, "_customer": hit["_customer"], "_row": place.cast(pl.Int64)})
+    harvest.faults.append(
+        record.with_columns(**{name: pl.lit(word) for name, word in zip(names, said, strict=True)}).select(
+            *FAULT_SCHEMA, "_row"
+        )
+    )
