@@ -1,6 +1,6 @@
 -- Which segments earn the most, and how many of their customers can we reach?
--- The answer has one row per segment of either axis, the largest revenue first within its axis. Never add the two axes
--- up: every customer is on both.
+-- The answer has one row per segment of either axis, the largest revenue first within its axis. Do not sum over axes
+-- (every customer is on both of them).
 -- grain: axis, segment_id
 -- column axis: stage (when and with what offer) or taste (with what product).
 -- column segment_id: The segment.
