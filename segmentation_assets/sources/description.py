@@ -189,7 +189,9 @@ def _files(content: Mapping[str, Any], path: Path) -> dict[str, str]:
         _refuse_unknown(options, ("encoding",), path, f'files."{name}".')
         encoding = _text(options, "encoding", path, example="cp1252")
         try:
-            b"".decode(encoding)
+            b"known?".decode(encoding)
+        except UnicodeError:
+            pass  # the encoding is known; these bytes are none of its
         except LookupError:
             raise SourceError(
                 f'{path}: files."{name}" has the unknown encoding "{encoding}". '

@@ -49,6 +49,11 @@ _BLOCK = 1 << 20
 _READER = re.compile(r"(read_\w+|parquet_\w+|sniff_csv|glob)", re.IGNORECASE)
 _BARE_FILE = re.compile(r"(\.(csv|tsv|txt|parquet|json|ndjson|jsonl)(\.gz|\.zst)?$)|[*/]", re.IGNORECASE)
 _URL = re.compile(r"[a-z0-9]+://", re.IGNORECASE)
+#: Types as the engine names them in its messages.
+_TYPE = (
+    r"(?:U?(?:TINY|SMALL|BIG|HUGE)?INT(?:EGER)?\d*|BOOL(?:EAN)?|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)|DATE|TIME|"
+    r"TIMESTAMP(?:_\w+)?|INTERVAL|UUID|BLOB)(?:\[\])?"
+)
 _GLOB = re.compile(r"[*?\[]")
 _NESTED = re.compile(r"(\[\d*\]$)|^(STRUCT|MAP|UNION)\b")
 
@@ -161,31 +166,32 @@ def _read_selects(folder: Path) -> list[_Select]:
                 f"A mapping is named after its table: {', '.join(CONTRACT)}."
             )
     require_tables(paths, f"The source folder {folder}")
-    return [_read_select(CONTRACT[name], paths[name]) for name in CONTRACT if name in paths]
+    with duckdb.connect(":memory:") as parser:
+        parser.execute("set errors_as_json = true")
+        return [_read_select(parser, CONTRACT[name], paths[name]) for name in CONTRACT if name in paths]
 
 
-def _read_select(table: Table, path: Path) -> _Select:
+def _read_select(parser: duckdb.DuckDBPyConnection, table: Table, path: Path) -> _Select:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path}: not UTF-8 at byte {error.start}. Save the file as UTF-8.") from None
     expected = f"Expected one SELECT whose columns are named as in the contract's table {table.name}."
-    with duckdb.connect(":memory:") as con:
-        con.execute("set errors_as_json = true")
-        try:
-            statements = con.extract_statements(text)
-        except duckdb.ParserException as error:
-            told = _Told(error)
-            raise SourceError(f"{path}{_line(told, text)}: {told.message}{_hint(text)}. {expected}") from None
     try:
+        parser.extract_statements(text)
+    except duckdb.ParserException as error:
+        told = _Told(error)
+        raise SourceError(f"{path}{_line(told, text)}: {told.message}{_hint(text)}. {expected}") from None
+    try:
+        tokens = DuckDB().tokenize(text)
+        while tokens and tokens[-1].token_type is TokenType.SEMICOLON:
+            end = tokens.pop()
+            text = f"{text[: end.start]} {text[end.end + 1 :]}"
         query = parse_select(text, str(path))
-        tokens = tuple(DuckDB().tokenize(text))
     except (SqlModelError, TokenError) as error:
         raise SourceError(f"{str(error).rstrip('.')}. {expected} A mapping may not write.") from None
-    if len(statements) != 1:
-        raise SourceError(f"{path}: found {len(statements)} statements. {expected}")
     _refuse_bare_files(query, path)
-    return _Select(table, path, text, tokens)
+    return _Select(table, path, text, tuple(tokens))
 
 
 def _hint(text: str) -> str:
@@ -212,9 +218,6 @@ def _with_files(select: _Select, files: _Files) -> str:
     pieces, copied = [], 0
     tokens = select.tokens
     for index, token in enumerate(tokens):
-        if token.token_type is TokenType.SEMICOLON:
-            pieces += [select.text[copied : token.start]]
-            copied = token.end + 1
         if not _READER.fullmatch(token.text) or token.token_type is TokenType.STRING:
             continue
         if index + 1 < len(tokens) and tokens[index + 1].token_type is TokenType.L_PAREN:
@@ -486,14 +489,18 @@ def _in_words(error: duckdb.Error, statement: str, select: _Select) -> str:
         return f"{select.path}: the engine ran out of memory. Raise its memory limit in segmentation.toml."
     place = f"{select.path}{_line(told, statement)}"
     if told.kind in ("Binder", "Catalog", "Parser", "Syntax", "Not implemented"):
-        hint = " A mapping reads files, such as read_csv('orders.csv'), or an attached database."
-        return f"{place}: {told.message}.{hint if told.kind == 'Catalog' and 'Table' in told.message else ''}"
-    file = re.search(r"^\s*file = (.+)$", told.whole, re.MULTILINE)
+        hint = ""
+        if told.kind == "Catalog" and "Table" in told.message:
+            hint = " A mapping reads files, such as read_csv('orders.csv'), or an attached database."
+        elif '"column0"' in told.message:
+            hint = " If the first line of the file holds the names of its columns, add header = true to read_csv."
+        return f"{place}: {told.message}.{hint}"
+    file = re.search(r"^\s*file = (.+)$|^Error when sniffing file \"(.+)\"", told.whole, re.MULTILINE)
     row = re.search(r"CSV Error on Line: (\d+)", told.whole)
     if row or file:
-        name = Path(file[1]).name if file else "the file"
+        name = Path(file[1] or file[2]).name if file else "the file"
         return f"{place}: {name}{f', line {row[1]}' if row else ''}: {_csv_problem(told.whole)}"
-    return f"{place}: {_without_values(told.whole)}. Correct the data, or read the column as text and cast it here."
+    return f"{place}: {_data_problem(told)}"
 
 
 def _csv_problem(message: str) -> str:
@@ -510,15 +517,29 @@ def _csv_problem(message: str) -> str:
         return f"expected {found[1]} columns and found {found[2]}. Check delimiter and quotes there."
     if "unterminated quote" in message:
         return "a quoted text does not end. Check the quotes there, or give read_csv its quote and escape."
-    return "it cannot be read as a CSV file. Give read_csv its delim, quote, header and skip."
+    return "its lines do not agree on one delimiter, quote and number of columns. Correct it, or tell read_csv these."
 
 
-def _without_values(message: str) -> str:
-    """A message about data with everything that could be a value of the data taken out."""
-    text = re.sub(r"\".*\"", "…", message, flags=re.DOTALL)
-    text = re.sub(r"'.*'", "…", text, flags=re.DOTALL)
-    text = re.sub(r"\d{4,}|with value \S+", "…", text.split("\n")[0])
-    return text.strip().rstrip(".")
+def _data_problem(told: _Told) -> str:
+    """What stopped the engine at a value of the data, told without the value.
+
+    Built from what is known to be no value, never from the message with something cut out: a value may be anywhere.
+    """
+    if re.search(r"magic bytes|Parquet file", told.message):
+        return "the file is no Parquet file, or is cut short."
+    if told.message.startswith("More than one row returned by a subquery"):
+        return "a subquery used as a value gives more than one row."
+    column = re.search(r" when casting from source column (\w+)$", told.message)
+    kind = re.search(rf" (?:to|destination type) ({_TYPE})(?: when casting from source column \w+)?$", told.message)
+    moment = re.match(r"(?:invalid )?(date|timestamp|time) field ", told.message)
+    wanted = kind[1] if kind else moment[1] if moment else ""
+    if not wanted and told.message.startswith("Could not parse string"):
+        wanted = "date of the given format"
+    what = f"a value{f' of column {column[1]}' if column else ''}"
+    problem = f"is no {wanted}" if wanted else f"cannot be worked with ({told.kind.lower() or 'engine'} error)"
+    return (
+        f"{what} {problem}. Correct the data, or leave the column as text: cleaning then rejects the row and says why."
+    )
 
 
 def _disk_full(path: Path) -> str:
