@@ -1,7 +1,5 @@
 """Stage features: sold lines, one row per customer, correlations and spend."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

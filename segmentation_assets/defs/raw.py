@@ -1,7 +1,5 @@
 """Stage raw: the source's tables as it gave them, contacts apart."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

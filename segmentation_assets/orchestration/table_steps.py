@@ -1,10 +1,8 @@
 """Table steps: compute first, write last, in one short transaction with the table's checks inside.
 
-`sql_table` makes an asset of a SQL model, `computed_table` and `computed_tables` of a Python function that returns
-frames. Both write through `write_tables`, the only place where an asset's table is replaced.
+`sql_table` makes an asset of a SQL model, `computed_tables` of a Python function that returns frames. Both write
+through `replace_tables`, the one place where an asset's table is replaced.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ OWNER = "team:analytics-engineering"
 _OWNER_BY_GROUP = {"profiles": "team:marketing", "campaigns": "team:marketing", "publish": "team:marketing"}
 
 
+# Dagster reads annotations of step functions as objects: no postponed evaluation in this module.
 Metadata = Mapping[str, Any]
 Describe = Callable[[duckdb.DuckDBPyConnection], Metadata]
 StepEvents = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
@@ -74,18 +73,6 @@ class TableDeclaration:
 
 
 @dataclass(frozen=True)
-class TableWrite:
-    """What a step wants written: a frame or a query; `describe` reads the written table for the UI."""
-
-    declaration: TableDeclaration
-    frame: pl.DataFrame | None = None
-    query: str = ""
-    parameters: Mapping[str, object] = field(default_factory=dict)
-    metadata: Metadata = field(default_factory=dict)
-    describe: Describe | None = None
-
-
-@dataclass(frozen=True)
 class Computed:
     """A computed table with metadata for the UI."""
 
@@ -120,26 +107,32 @@ def table_metadata(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]
     }
 
 
-def write_tables(warehouse: Warehouse, writes: Sequence[TableWrite], *, is_loaded: bool = True) -> StepEvents:
-    """Replace tables in one transaction, checks inside; then report.
+def replace_tables(
+    warehouse: Warehouse,
+    declarations: Sequence[TableDeclaration],
+    write: Callable[[duckdb.DuckDBPyConnection], None],
+    *,
+    metadata: Mapping[str, Metadata] | None = None,
+    describe: Describe | None = None,
+    with_people: bool = False,
+) -> StepEvents:
+    """Replace tables in one transaction, their checks inside; then report.
 
-    A blocking failure rolls all of them back; the check results are yielded and dg.Failure is raised after them, so
-    both are on record. `is_loaded` says that a source is loaded, so that its as-of date is known.
+    `write` makes all of them on the connection it is given. `metadata` is by table key; `describe` reads the written
+    table. A blocking failure rolls all of them back; the check results are yielded and dg.Failure is raised after
+    them, so both are on record.
     """
-    results: list[dg.MaterializeResult] = []
     refused: list[str] = []
     outcomes: dict[str, list[checks.RuleOutcome]] = {}
-    with warehouse.get_connection() as con:
-        as_of = source_row(con)[0] if is_loaded else None
+    results: list[dg.MaterializeResult] = []
+    with warehouse.get_connection(with_people=with_people) as con:
+        as_of = source_row(con)[0]
         con.execute("begin")
         try:
-            for write in writes:
-                declared = write.declaration
-                if write.frame is not None:
-                    tables.create_from_frame(con, declared.key, write.frame, declared.types or None)
-                else:
-                    tables.create_from_query(con, declared.key, write.query, write.parameters)
-                tables.comment(con, declared.key, declared.description, {**column_dictionary(), **declared.texts})
+            write(con)
+            for declared in declarations:
+                texts = {**column_dictionary(), **declared.texts}
+                tables.comment(con, declared.key, declared.description, texts)
                 outcomes[declared.key] = checks.evaluate(con, declared.all_rules, as_of)
                 if sentence := checks.blocking_sentence(declared.key, outcomes[declared.key]):
                     refused.append(sentence)
@@ -148,18 +141,15 @@ def write_tables(warehouse: Warehouse, writes: Sequence[TableWrite], *, is_loade
             raise
         con.execute("rollback" if refused else "commit")
         if not refused:
-            results = [
-                dg.MaterializeResult(
-                    asset_key=write.declaration.asset_key,
-                    metadata={
-                        **table_metadata(con, write.declaration.key),
-                        **write.metadata,
-                        **(write.describe(con) if write.describe else {}),
-                    },
-                    check_results=checks.results(write.declaration.key, outcomes[write.declaration.key]),
+            for declared in declarations:
+                extra = {**(metadata or {}).get(declared.key, {}), **(describe(con) if describe else {})}
+                results.append(
+                    dg.MaterializeResult(
+                        asset_key=declared.asset_key,
+                        metadata={**table_metadata(con, declared.key), **extra},
+                        check_results=checks.results(declared.key, outcomes[declared.key]),
+                    )
                 )
-                for write in writes
-            ]
     if refused:
         for key, found in outcomes.items():
             yield from checks.results(key, found)
@@ -192,8 +182,11 @@ def sql_table(
         if model.needs_as_of:
             with warehouse.get_connection(read_only=True) as con:
                 parameters["as_of"] = source_row(con)[0]
-        write = TableWrite(declaration, query=model.query, parameters=parameters, describe=describe)
-        yield from write_tables(warehouse, [write])
+
+        def write(con: duckdb.DuckDBPyConnection) -> None:
+            tables.create_from_query(con, name, model.query, parameters)
+
+        yield from replace_tables(warehouse, [declaration], write, describe=describe)
 
     return build
 
@@ -219,13 +212,14 @@ def computed_tables(
         def build(context: dg.AssetExecutionContext, warehouse: Warehouse) -> StepEvents:
             found = compute(context, warehouse)
             by_key = {declarations[0].key: found} if isinstance(found, Computed) else found
-            yield from write_tables(
-                warehouse,
-                [
-                    TableWrite(declared, frame=by_key[declared.key].frame, metadata=by_key[declared.key].metadata)
-                    for declared in declarations
-                ],
-            )
+
+            def write(con: duckdb.DuckDBPyConnection) -> None:
+                for declared in declarations:
+                    frame = by_key[declared.key].frame
+                    tables.create_from_frame(con, declared.key, frame, declared.types or None)
+
+            metadata = {key: computed.metadata for key, computed in by_key.items()}
+            yield from replace_tables(warehouse, declarations, write, metadata=metadata)
 
         return build
 

@@ -48,10 +48,10 @@ class Warehouse(DuckDBResource):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:
         """Hold the run lock for as long as the run lives; a killed predecessor is marked as failed."""
         self.place.ensure()
-        run_id = context.run_id
-        if run_id is None:  # a direct invocation in a test, outside any run
+        if context.run is None:  # a direct invocation in a test, outside any run
             yield self
             return
+        run_id = context.run.run_id
         log = context.log or dg.get_dagster_logger()
         with hold_run_lock(self.place, run_id, log.info):
             if context.instance is not None:
