@@ -193,11 +193,12 @@ def test_spend_by_category_counts_an_order_once_per_category(shop: duckdb.DuckDB
         ("unknown", 2, 2, 2, Decimal(2), Decimal(11), 0.177448),
         ("Tea", 1, 1, 1, Decimal(1), Decimal(5), 0.080658),
     ]
-    assert shop.execute("select channel, customers, orders, lines, net_amount from features.spend_by_channel").fetchall() == [
+    by_channel = "select channel, customers, orders, lines, net_amount from features.spend_by_channel"
+    assert shop.execute(by_channel).fetchall() == [
         ("web", 1, 2, 3, Decimal(30)),
         ("app", 1, 1, 2, Decimal("27.99")),
         ("unknown", 1, 1, 1, Decimal(4)),
-    ]  # fmt: skip
+    ]
 
 
 def test_correlations_are_spearmans(shop: duckdb.DuckDBPyConnection) -> None:
