@@ -38,7 +38,9 @@ def model_matrix(
         if name not in absent and matrix.inputs.height and matrix.inputs[name].null_count() == matrix.inputs.height
     ]
     then, now = model.preprocessing.get("wanted", []), wanted_features(spec)
-    wrong += [f"{name} is asked for by the settings, but the model was fitted without it" for name in now if name not in then]  # fmt: skip
+    wrong += [
+        f"{name} is asked for by the settings, but the model was fitted without it" for name in now if name not in then
+    ]
     wrong += [f"{name} is used by the model, but the settings no longer name it" for name in then if name not in now]
     if wrong:
         raise FeatureMismatchError(
@@ -61,7 +63,7 @@ def assign(model: FrozenModel, customers: pl.DataFrame, shares: pl.DataFrame | N
     inside = pl.DataFrame(
         {
             "customer_id": matrix.included_ids,
-            "segment_id": pl.Series(np.array(model.segment_ids, dtype=object)[labels].tolist(), dtype=pl.String),
+            "segment_id": pl.Series(list(model.segment_ids), dtype=pl.String).gather(labels),
             "distance": pl.Series(np.round(distance, 6)),
             "margin": pl.Series(np.round(margin, 6)).fill_nan(None),
         }
