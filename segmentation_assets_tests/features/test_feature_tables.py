@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import pytest
@@ -19,12 +20,12 @@ AS_OF = date(2024, 6, 30)
 Builder = Callable[..., None]
 
 
-def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[object, ...]:
+def _one(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     (row,) = con.execute(query).fetchall()
     return row
 
 
-def _customer(con: duckdb.DuckDBPyConnection, customer: str, *columns: str) -> tuple[object, ...]:
+def _customer(con: duckdb.DuckDBPyConnection, customer: str, *columns: str) -> tuple[Any, ...]:
     return _one(con, f"select {', '.join(columns)} from features.customer_features where customer_id = '{customer}'")
 
 
