@@ -92,7 +92,8 @@ def fail_killed_runs(instance: dg.DagsterInstance, home: Home, own_run_id: str |
         run = record.dagster_run
         if run.run_id == own_run_id or is_alive(home, run.run_id):
             continue
-        is_fresh = time.time() - (record.start_time or 0.0) < _GRACE_SECONDS
+        began = record.start_time or record.create_timestamp.timestamp()
+        is_fresh = time.time() - began < _GRACE_SECONDS
         if is_fresh and not _lock_file(home, run.run_id).exists():
             continue
         instance.report_run_failed(
