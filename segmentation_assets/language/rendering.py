@@ -47,6 +47,7 @@ _PLAIN_FORMS: dict[FactKind, frozenset[str]] = {
     FactKind.MONEY: frozenset({"exact"}),
     FactKind.DATE: frozenset({"short"}),
     FactKind.NAME: frozenset({"lower"}),
+    FactKind.COUNT: frozenset({"times"}),
 }
 
 
@@ -107,7 +108,8 @@ def day(value: date, short: bool = False) -> str:
 
 def _points(value: float) -> str:
     points = round(value * 100, 1)
-    return f"{points:,.1f} percentage points"
+    written = f"{points:,.0f}" if points == round(points) else f"{points:,.1f}"
+    return f"{written} percentage point{'' if points == 1 else 's'}"
 
 
 _DELTA_SIZES: dict[DeltaUnit, Callable[[float], str]] = {
@@ -149,6 +151,8 @@ def render_fact(fact: Fact, currency: str, form: str | None = None) -> str:
             return share(fact.number)
         case FactKind.DAYS:
             return days(fact.number)
+        case FactKind.COUNT if form == "times":
+            return "once" if fact.number == 1 else f"{count(fact.number)} times"
         case FactKind.COUNT:
             return count(fact.number)
         case FactKind.RANK:

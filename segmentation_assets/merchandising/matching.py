@@ -52,11 +52,11 @@ def match_products(
     campaigns.audience_purchases, and the result of `stage_groups`.
 
     Rate: of customers who stood 90 days ago where the audience stands today, how many bought the product since; an
-    audience's own last 90 days would only repeat how it was defined. Gamma-Poisson: the prior mean of a cell is the product's 90-day rate among all such customers of the stage group
-    times its shrunken lift in the taste segment, worth `spec.prior_customers` customers; the data are the cell's own
-    buyers and customers (Clayton and Kaldor 1987, the gamma-Poisson model). `score` is the posterior mean.
-    `expected_buyers` scales it to the reachable customers and the offer's days; `low` and `high` are the 90%
-    prediction interval (negative binomial). Each buyer is counted with one unit.
+    audience's own last 90 days would only repeat how it was defined. Gamma-Poisson: the prior mean of a cell is the
+    product's rate among all such customers of the stage group times its shrunken lift in the taste segment, worth
+    `spec.prior_customers` customers; the data are the cell's own buyers and customers (Clayton and Kaldor 1987).
+    `score` is the posterior mean. `expected_buyers` scales it to the reachable customers and the offer's days; `low`
+    and `high` are the 90% prediction interval (negative binomial). Each buyer is counted with one unit.
 
     `baseline_score` is the product's own 90-day rate among the most active customers, whatever their taste: stage
     segments in the order of their recent purchases per customer, filled up to the audience's size.

@@ -1,0 +1,614 @@
+"""The embedded writer of segment profiles: no model, no network, the same text for the same facts.
+
+What belongs here: the choice of sentences by what a segment's facts say. What does not: figures (every one comes in
+by `{{key}}`), and facts themselves (`segment_facts`). Each sentence states the facts it needs; a sentence whose
+facts are missing is left out, and where that would leave nothing the profile says plainly what is not known.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from segmentation_assets.language.facts import FactBook
+from segmentation_assets.language.grounding import Finding, ungrounded
+from segmentation_assets.language.rendering import PLACEHOLDER, render
+from segmentation_assets.language.segment_facts import Driver, SegmentFacts
+
+WRITTEN_BY = "embedded"
+
+#: Columns of profiles.segment_profiles and their DuckDB types, in order.
+PROFILE_TYPES: dict[str, str] = {
+    "axis": "VARCHAR", "segment_id": "VARCHAR", "name": "VARCHAR", "who": "VARCHAR", "what": "VARCHAR",
+    "how": "VARCHAR", "objective": "VARCHAR", "message": "VARCHAR", "channel": "VARCHAR", "resonance": "VARCHAR",
+    "do_not": "VARCHAR", "confidence_sentence": "VARCHAR", "customers": "BIGINT", "reachable_customers": "BIGINT",
+    "revenue_share": "DOUBLE", "change_since_last": "VARCHAR", "top_categories": "VARCHAR", "best_offer": "VARCHAR",
+    "written_by": "VARCHAR", "is_degraded": "BOOLEAN",
+}  # fmt: skip
+
+#: What the columns mean that the raw contract does not describe.
+PROFILE_NOTES: dict[str, str] = {
+    "who": "Who these customers are, in figures of the warehouse.",
+    "what": "What they want: categories, price, discounts, season.",
+    "how": "How to reach them, and when.",
+    "objective": "What a campaign to them should aim at.",
+    "message": "What the campaign should say to them.",
+    "channel": "The channel the data support, otherwise e-mail.",
+    "resonance": "Why that message should find an ear, from the data.",
+    "do_not": "What to leave alone.",
+    "confidence_sentence": "How far the segment can be trusted: structure, stability, size.",
+    "change_since_last": "What moved since the run before.",
+    "top_categories": "Categories that set the segment's baskets apart, strongest first.",
+    "best_offer": "The offer that suits the segment.",
+    "written_by": "Who wrote the texts.",
+    "is_degraded": "True when the embedded writer stood in for a model that failed.",
+}
+
+
+class GroundingError(ValueError):
+    """A text says something that its facts do not."""
+
+    def __init__(self, where: str, findings: list[Finding]) -> None:
+        rules = "; ".join(f"{finding.rule}: {finding.detail}" for finding in findings)
+        super().__init__(f"{where}: {rules}")
+        self.findings = findings
+
+
+#: What a driver says of people, when it is high and when it is low; an empty phrase is not said.
+_HABITS: dict[str, tuple[str, str]] = {
+    "recency_days": ("have stayed away for long", "bought recently"),
+    "order_count": ("order often", "order seldom"),
+    "monetary_amount": ("have spent a lot over time", "have spent little so far"),
+    "average_order_amount": ("fill large baskets", "keep their baskets small"),
+    "tenure_days": ("have been customers for long", "joined not long ago"),
+    "days_between_orders": ("leave long pauses between orders", "come back quickly"),
+    "days_between_orders_deviation": ("come at irregular times", "keep a steady rhythm"),
+    "return_share": ("send back much of what they order", "hardly send anything back"),
+    "discount_share": ("wait for reductions", "pay the full price"),
+    "coupon_order_share": ("use coupons", "order without coupons"),
+    "campaign_order_share": ("order while campaigns run", "order regardless of campaigns"),
+    "campaign_response_share": ("answer campaigns", "stay silent when campaigns reach them"),
+    "price_level": ("choose the dearer items of a category", "choose the inexpensive items of a category"),
+    "category_count": ("shop across many categories", "stay with few categories"),
+    "favourite_category_share": ("are set on a favourite category", "spread their purchases over categories"),
+    "favourite_brand_share": ("are faithful to a brand", "change between brands"),
+    "weekend_share": ("shop at weekends", "shop on weekdays"),
+    "spring_share": ("buy in spring", ""),
+    "summer_share": ("buy in summer", ""),
+    "autumn_share": ("buy in autumn", ""),
+    "winter_share": ("buy in winter", ""),
+    "week_of_month_1_share": ("buy early in the month", ""),
+    "week_of_month_4_share": ("buy late in the month", ""),
+    "event_count": ("browse a lot", "browse little"),
+    "view_count": ("look at many products", "look at few products"),
+    "wishlist_count": ("keep wish lists", ""),
+    "add_to_cart_count": ("fill carts", ""),
+    "events_last_90_days": ("have been browsing lately", "have not browsed lately"),
+    "orders_last_90_days": ("ordered in recent weeks", "have not ordered in recent weeks"),
+    "loyalty_points": ("collect loyalty points", ""),
+}
+_CLEAR = 0.3  # standardised difference below which a driver is not worth a word
+
+
+class _Page:
+    """Collects the sentences of one field whose facts are there."""
+
+    def __init__(self, book: FactBook) -> None:
+        self._book = book
+        self._sentences: list[str] = []
+
+    def say(self, sentence: str, *, when: bool = True) -> bool:
+        """Add `sentence` when `when` holds and every fact it names exists; returns whether it was added."""
+        named = [match[1] for match in PLACEHOLDER.finditer(sentence)]
+        if not when or not sentence or not all(key in self._book for key in named):
+            return False
+        self._sentences.append(sentence)
+        return True
+
+    def first(self, *sentences: str) -> None:
+        """Add the first of `sentences` whose facts exist."""
+        for sentence in sentences:
+            if self.say(sentence):
+                return
+
+    def text(self) -> str:
+        """The sentences as one paragraph."""
+        return " ".join(self._sentences)
+
+
+def _joined(phrases: list[str]) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
+
+
+def _habits(drivers: tuple[Driver, ...], leave_out: frozenset[str] = frozenset(), most: int = 3) -> list[str]:
+    said = []
+    for driver in drivers:
+        phrases = _HABITS.get(driver.feature)
+        if phrases is None or driver.feature in leave_out or abs(driver.strength) < _CLEAR:
+            continue
+        if phrase := phrases[0] if driver.strength > 0 else phrases[1]:
+            said.append(phrase)
+    return said[:most]
+
+
+def _turn(segment: SegmentFacts, *variants: str) -> str:
+    """A different wording for a second segment in the same situation."""
+    return variants[segment.turn % len(variants)]
+
+
+_STAGE_OPENINGS: dict[str, tuple[str, ...]] = {
+    "loyal": (
+        "The steady core: {{customers}} customers, {{customer_share}} of all, who bring {{revenue_share}} of the "
+        "revenue.",
+        "{{customers}} regulars ({{customer_share}} of customers) stand for {{revenue_share}} of the revenue.",
+    ),
+    "active": (
+        "{{customers}} customers, {{customer_share}} of all, who are in the habit of buying; they bring "
+        "{{revenue_share}} "
+        "of the revenue.",
+        "A working relationship: {{customers}} customers ({{customer_share}}) with {{revenue_share}} of the revenue.",
+    ),
+    "new": (
+        "{{customers}} customers at the start ({{customer_share}} of all); so far they bring {{revenue_share}} "
+        "of the revenue.",
+        "Newcomers: {{customers}} customers, {{customer_share}} of all, with {{revenue_share}} of the revenue so far.",
+    ),
+    "lapsing": (
+        "{{customers}} customers, {{customer_share}} of all, who are overdue; their past orders made "
+        "{{revenue_share}} of "
+        "the revenue.",
+        "Slipping away: {{customers}} customers ({{customer_share}}) whose orders made {{revenue_share}} of the "
+        "revenue.",
+    ),
+    "lapsed": (
+        "{{customers}} former customers, {{customer_share}} of all, who once brought {{revenue_share}} of the revenue.",
+        "Long gone: {{customers}} customers ({{customer_share}}) behind {{revenue_share}} of all revenue so far.",
+    ),
+    "never_bought": ("{{customers}} people signed up and never bought: {{customer_share}} of all customers.",),
+    "unknown": ("{{customers}} customers, {{customer_share}} of all; when they bought is not in the data.",),
+    "taste": (
+        "{{customers}} customers, {{customer_share}} of all, united by what they put in the basket.",
+        "{{customers}} customers ({{customer_share}}) who shop with the same eye.",
+        "A taste shared by {{customers}} customers, {{customer_share}} of all.",
+    ),
+    "unknown_taste": (
+        "{{customers}} customers, {{customer_share}} of all, bought too little, or nothing, to show a taste.",
+    ),
+}
+
+
+def _who(segment: SegmentFacts) -> str:
+    page, book = _Page(segment.book), segment.book
+    if segment.customers == 0:
+        return "Nobody is in this segment at present."
+    if segment.is_small:
+        page.say("A small group of {{customers}} customers, under the {{minimum_cell}} that a description needs.")
+        page.say("What they buy leans to {{category1}}.", when=segment.situation != "unknown_taste")
+        return page.text()
+    opening = _turn(segment, *_STAGE_OPENINGS[segment.situation])
+    if not page.say(opening):
+        page.say("{{customers}} customers, {{customer_share}} of all.")
+    if segment.situation == "taste":
+        page.first(
+            "{{category1}} makes up {{category1_share}} of what they buy, {{category1_gap|above}} the shop's own "
+            "share.",
+            "What they buy leans to {{category1}}.",
+        )
+        page.say("They bring {{revenue_share}} of the revenue.")
+    elif segment.situation not in {"never_bought", "unknown", "unknown_taste"}:
+        # A median is said as "typical": "half of them" would be a figure in words.
+        page.first(
+            "The typical customer ordered {{orders|times}}, spent {{spend}} in all and last bought {{recency}} ago.",
+            "The typical customer spent {{spend}} in all and last bought {{recency}} ago.",
+            "The typical customer ordered {{orders|times}} and spent {{spend}} in all.",
+            "The typical customer spent {{spend}} in all.",
+        )
+    lean = book.number("revenue_lean", 0.0)
+    page.say(
+        "Their share of revenue is {{revenue_lean|above}} their share of customers.",
+        when=abs(lean) >= 0.05 and segment.situation not in {"never_bought", "unknown_taste"},
+    )
+    habits = _habits(
+        segment.drivers, frozenset({"recency_days", "order_count"}) if book.has("orders", "recency") else frozenset()
+    )
+    page.say(f"Compared with the shop as a whole they {_joined(habits)}." if habits else "")
+    return page.text()
+
+
+def _what(segment: SegmentFacts) -> str:
+    page, book = _Page(segment.book), segment.book
+    if segment.situation == "unknown_taste":
+        return "Their taste is not known yet: offer what the shop is known for and let the next order tell."
+    if segment.situation == "never_bought":
+        if not page.say("They have bought nothing yet; what they look at is {{category1}}."):
+            page.say("They have bought nothing yet, so what they want is an open question.")
+        return page.text()
+    if segment.is_small:
+        page.first("Mostly {{category1}} and {{category2}}.", "Mostly {{category1}}.", "Too few people to say.")
+        return page.text()
+    if segment.situation == "taste":
+        page.first(
+            "Beside {{category1}} they reach for {{category2}} ({{category2_share}} of their lines) and {{category3}}.",
+            "Beside {{category1}} they reach for {{category2}} ({{category2_share}} of their lines).",
+            "{{category1}}, and little that stands out beside it.",
+        )
+    else:
+        page.first(
+            "Their baskets lean to {{category1}} ({{category1_share}} of lines) and {{category2}}.",
+            "Their baskets lean to {{category1}}.",
+        )
+    page.say(
+        "{{brand1}} is the brand they buy, with {{brand1_share}} of their lines.",
+        when=book.number("brand1_share", 0) >= 0.15,
+    )
+    page.say(
+        "An order comes to {{basket}}, {{basket_gap|above}} the shop's usual basket.",
+        when=abs(book.number("basket_gap", 0)) >= 0.1,
+    )
+    page.say(
+        "They pick items priced {{price_level_gap|above}} the shop's usual level.",
+        when=abs(book.number("price_level_gap", 0)) >= 0.05,
+    )
+    discount_gap = book.number("discount_gap", 0)
+    page.say(
+        "Price matters: {{discount}} of their money was saved by reductions, {{discount_gap|above}} the shop's figure.",
+        when=discount_gap >= 0.02,
+    )
+    page.say(
+        "Reductions play a small part: {{discount}} of the price, {{discount_gap|above}} the shop's figure.",
+        when=discount_gap <= -0.02,
+    )
+    season = max(("spring", "summer", "autumn", "winter"), key=lambda name: book.number(f"{name}_gap", -1.0))
+    page.say(
+        f"Their season is {season}: {{{{{season}}}}} of their orders fall in it, {{{{{season}_gap|more}}}} than usual.",
+        when=book.number(f"{season}_gap", 0) >= 0.05,
+    )
+    if not page.text():
+        page.say(
+            "What they buy is not in the data, so this segment says when and how to approach, not with what."
+            if "categories" in segment.missing
+            else "Their baskets look like those of the shop as a whole: choose the product by their taste segment."
+        )
+    return page.text()
+
+
+def _how(segment: SegmentFacts) -> str:
+    page, book = _Page(segment.book), segment.book
+    if segment.customers == 0:
+        return "Nobody to reach."
+    if segment.reachable_customers == 0:
+        page.say("E-mail reaches nobody here: no consent, or no usable address, is known.")
+    elif segment.is_small:
+        page.say("E-mail reaches {{reachable}} of {{customers}}.")
+    else:
+        page.say("E-mail reaches {{reachable}} of {{customers}} ({{reachable_share}}).")
+        page.say(
+            "Ask the other {{unreachable}} for consent at their next visit.",
+            when=book.number("reachable_share", 1) < 0.5,
+        )
+    if segment.is_small:
+        return page.text()
+    page.say(
+        "{{channel1_share}} of what they buy comes through {{channel1}}; lead the link there.",
+        when=book.number("channel1_share", 0) >= 0.4,
+    )
+    weekend = book.number("weekend_gap", 0)
+    page.say(
+        "They shop at weekends ({{weekend}} of orders, {{weekend_gap|more}} than usual): send on Friday.",
+        when=weekend >= 0.05,
+    )
+    page.say(
+        "They shop on weekdays (weekends hold {{weekend}} of orders, {{weekend_gap|fewer}} than usual): send "
+        "early in the week.",
+        when=weekend <= -0.05,
+    )
+    response = book.number("response_gap", 0)
+    page.say(
+        "They answered {{response}} of earlier campaigns, {{response_gap|more}} than usual.", when=response >= 0.02
+    )
+    page.say(
+        "Earlier campaigns left them cold ({{response}} answered): write seldom and only with news.",
+        when=response <= -0.02,
+    )
+    page.say(
+        "They come back after about {{pause}}; write a few days before.",
+        when=segment.situation in {"loyal", "active"} and book.number("pause", 0) >= 7,
+    )
+    return page.text()
+
+
+_OBJECTIVES: dict[str, tuple[str, ...]] = {
+    "loyal": (
+        "Keep them and their margin: recognition before reductions.",
+        "Deepen the habit: more of the range, at full price.",
+    ),
+    "active": (
+        "Bring the next order forward, and turn habit into loyalty.",
+        "Widen the basket with something new beside what they buy.",
+    ),
+    "new": ("Win the second order.", "Turn a first purchase into a habit."),
+    "lapsing": (
+        "Win them back before the habit is lost.",
+        "Find out what would bring them back, with a time-limited offer to a part of them.",
+    ),
+    "lapsed": (
+        "Try a single strong reason to return, then let them rest.",
+        "Learn cheaply whether any of them will return.",
+    ),
+    "never_bought": ("Win the first order.",),
+    "unknown": ("Learn how they answer before spending on them.",),
+    "unknown_taste": ("Learn their taste with a broad first offer.",),
+}
+
+
+def _objective(segment: SegmentFacts) -> str:
+    if segment.customers == 0:
+        return "None while the segment is empty."
+    if segment.situation != "taste":
+        text = _turn(segment, *_OBJECTIVES[segment.situation])
+        if segment.situation == "lapsing" and segment.book.number("spend_gap", 0) >= 0.25:
+            return (
+                "Win back good customers before they are lost: each spent {{spend}}, "
+                "{{spend_gap|above}} the shop's typical customer."
+            )
+        return text
+    book = segment.book
+    if book.number("revenue_lean", 0) >= 0.05 and book.has("category1"):
+        return "Protect a taste that pays: be the place for {{category1}}."
+    if book.has("category1", "category2"):
+        return _turn(
+            segment,
+            "Sell {{category2}} to those who come for {{category1}}.",
+            "Grow from {{category1}} into {{category2}}.",
+            "Be the first choice for {{category1}}, and show {{category2}} beside it.",
+        )
+    return (
+        "Be the first choice for {{category1}}." if book.has("category1") else "Use this taste to choose the product."
+    )
+
+
+def _message(segment: SegmentFacts) -> str:
+    book, situation = segment.book, segment.situation
+    leads = "{{category1}}" if book.has("category1") else ""
+    match situation:
+        case "loyal":
+            subject = f"new in {leads}" if leads else "our news"
+            return f"You see it first: {subject}, set aside for regulars."
+        case "active":
+            if leads and book.has("pause"):
+                return f"It is about time for the next {leads}: here is what goes with it."
+            return f"New in {leads}, chosen to go with what you have." if leads else "New, to go with what you have."
+        case "new":
+            return f"Glad you found us. What others pick next in {leads}." if leads else "Glad you found us. What next?"
+        case "lapsing":
+            news = (
+                f"What is new in {leads}, and a welcome back on it." if leads else "Here is what is new, and a welcome."
+            )
+            return f"It has been a while. {news}"
+        case "lapsed":
+            return "A lot has changed since your last visit. Have a look, with a welcome back on your next order."
+        case "never_bought":
+            return "Still looking around? Here is an easy way to start."
+        case "unknown_taste":
+            return "Tell us what you like: a tour of what the shop is known for."
+        case "taste":
+            if book.has("category1", "category2"):
+                return _turn(
+                    segment,
+                    "For people who care about {{category1}}: the pick of it, and the {{category2}} to go with it.",
+                    "{{category1}}, chosen well, with {{category2}} beside it.",
+                    "New for your {{category1}} shelf, and a look at {{category2}}.",
+                )
+            return (
+                "The pick of {{category1}}, chosen for you."
+                if book.has("category1")
+                else "A choice made for your taste."
+            )
+    return "Here is what the shop is known for; tell us what suits you."
+
+
+def _channel(segment: SegmentFacts) -> str:
+    book = segment.book
+    if segment.reachable_customers == 0:
+        return (
+            "{{channel1}}: e-mail reaches nobody here."
+            if book.has("channel1") and not segment.is_small
+            else "E-mail, once consent is there."
+        )
+    if not segment.is_small and book.number("channel1_share", 0) >= 0.6:
+        return "E-mail, leading to {{channel1}}"
+    return "E-mail"
+
+
+def _resonance(segment: SegmentFacts) -> str:
+    page, book, situation = _Page(segment.book), segment.book, segment.situation
+    if segment.is_small:
+        return "Too few people to say from figures."
+    if situation == "taste":
+        page.first(
+            "They already choose {{category1}} for {{category1_share}} of their lines ({{category1_gap|more}} "
+            "than the shop): "
+            "the subject is theirs, and news about it is not noise.",
+            "{{category1}} is what sets them apart, so news about it is not noise.",
+        )
+    elif situation in {"lapsing", "lapsed"}:
+        page.first(
+            "They knew the shop well enough to order {{orders|times}}; {{recency}} of silence is "
+            "{{recency_gap|longer}} than usual.",
+            "They have bought before, and the silence is {{recency_gap|longer}} than usual.",
+        )
+        page.say(
+            "Reductions moved them before ({{discount}} of the price saved).",
+            when=book.number("discount_gap", 0) >= 0.02,
+        )
+    elif situation == "loyal":
+        page.first(
+            "They order anyway ({{orders|times}} so far), so being first counts for them, not the price.",
+            "They buy anyway, so being first counts for them, not the price.",
+        )
+    elif situation == "new":
+        page.first(
+            "They last bought {{recency}} ago: the shop is fresh in mind.",
+            "The shop is fresh in their mind.",
+        )
+    elif situation == "active":
+        page.first(
+            "They come back about every {{pause}}, so a note just before that meets a need.",
+            "They bought {{recency}} ago and are used to buying here.",
+        )
+    elif situation == "never_bought":
+        page.first(
+            "They looked at products {{events|times}} on average in recent weeks: interest is there.",
+            "They gave their address, so they wanted to hear something.",
+        )
+    if not page.text():
+        page.say("Nothing in the data says why they would answer: treat the first campaign as a test.")
+    return page.text()
+
+
+def _do_not(segment: SegmentFacts) -> str:
+    page, book, situation = _Page(segment.book), segment.book, segment.situation
+    if segment.is_small:
+        return "Do not plan a campaign for so few: reach them together with a neighbouring segment."
+    rules = {
+        "loyal": "Do not discount what they buy at full price.",
+        "active": "Do not train them to wait for reductions.",
+        "new": "Do not flood them in their first weeks: a single good suggestion is enough.",
+        "lapsing": "Do not repeat the offer when it goes unanswered; ask why instead.",
+        "lapsed": "Do not keep writing to those who stay silent: it harms delivery for everyone else.",
+        "never_bought": "Do not write as if they knew the shop, and do not chase them for long.",
+        "unknown": "Do not read a stage of life into these customers: the data do not show it.",
+        "taste": "Do not read a stage of life into a taste: choose timing and discount by the stage segment.",
+        "unknown_taste": "Do not guess a taste for them.",
+    }
+    page.say(rules[situation])
+    page.say(
+        "They send back {{returns}} of what they buy, {{returns_gap|more}} than usual: do not push sizes or "
+        "quantities.",
+        when=book.number("returns_gap", 0) >= 0.02,
+    )
+    page.say(
+        "With {{discount}} saved on the usual price they have learned to wait: do not offer more of the same.",
+        when=situation == "active" and book.number("discount_gap", 0) >= 0.02,
+    )
+    return page.text()
+
+
+_VERDICTS = {
+    "natural": "The data show groups of this kind of their own accord",
+    "reproducible": "The cut can be repeated, though the data also hold customers in between",
+    "constructive": "This is a useful cut through a continuum, not a group that exists of itself",
+}
+
+
+def _confidence(segment: SegmentFacts) -> str:
+    page, book = _Page(segment.book), segment.book
+    if segment.customers == 0:
+        return "Nothing to be sure of: the segment is empty."
+    if segment.situation in {"never_bought", "unknown_taste"}:
+        return "Certain: this is a rule about the data, not an estimate."
+    if segment.is_small:
+        return "Weak: {{customers}} customers are too few to describe reliably."
+    verdict = _VERDICTS.get(segment.verdict)
+    stability = book.number("stability", -1.0)
+    if verdict and stability >= 0:
+        tail = (
+            "found again on resampled customers with an agreement of {{stability}}."
+            if stability >= 0.75
+            else "but resampled customers give another cut (agreement of {{stability}}): treat its edges as soft."
+        )
+        page.say(f"{verdict}; {tail}")
+    elif verdict:
+        page.say(f"{verdict}.")
+    page.say("It holds {{customers}} customers, enough for its figures to be steady.", when=segment.customers >= 500)
+    page.say("With {{customers}} customers its shares are rough.", when=segment.customers < 500)
+    return page.text()
+
+
+def _change(segment: SegmentFacts) -> str:
+    page, book = _Page(segment.book), segment.book
+    if segment.is_first_run:
+        return "First run: nothing to compare with yet."
+    if not book.has("customers_change"):
+        return "New since the last run."
+    if book.number("customers_change") == 0:
+        page.say("As many customers as in the last run.")
+    else:
+        page.say("{{customers_change|more}} customers than in the last run.")
+    page.say(
+        "Its share of revenue went {{revenue_share_change|up}}.",
+        when=not segment.is_small and abs(book.number("revenue_share_change", 0)) >= 0.001,
+    )
+    return page.text()
+
+
+def _best_offer(segment: SegmentFacts) -> str:
+    book = segment.book
+    discount, has_product = book.number("offer_discount", -1.0), book.has("offer_product")
+    if segment.customers == 0:
+        return "None while the segment is empty."
+    if segment.situation == "loyal":
+        return (
+            "Early access to {{offer_product}}, at full price."
+            if has_product
+            else "Early access and recognition, at full price."
+        )
+    if discount > 0:
+        return "{{offer_discount}} off {{offer_product}}." if has_product else "{{offer_discount}} off the next order."
+    if has_product:
+        return "{{offer_product}}, at the usual price."
+    if segment.situation == "taste":
+        return (
+            "News from {{category1}}; the discount follows the stage."
+            if book.has("category1")
+            else "By stage: no product stands out."
+        )
+    return "No product is known to fit: write with news, not with an offer."
+
+
+_FIELDS = {
+    "who": _who, "what": _what, "how": _how, "objective": _objective, "message": _message, "channel": _channel,
+    "resonance": _resonance, "do_not": _do_not, "confidence_sentence": _confidence, "change_since_last": _change,
+    "best_offer": _best_offer,
+}  # fmt: skip
+
+
+def profile_templates(segment: SegmentFacts) -> dict[str, str]:
+    """The texts of one profile with their placeholders, by column."""
+    return {column: write(segment) for column, write in _FIELDS.items()}
+
+
+def write_profiles(segments: list[SegmentFacts]) -> pl.DataFrame:
+    """`profiles.segment_profiles`: one row per segment, in the order given.
+
+    Every text is scanned before it is rendered; GroundingError names the segment, the column and the rule when one
+    says more than its facts. Names are unique: a repeated one gets the segment's id behind it.
+    """
+    rows, seen = [], set()
+    for segment in segments:
+        texts = {}
+        for column, template in profile_templates(segment).items():
+            if findings := ungrounded(template, segment.book, segment.subject):
+                raise GroundingError(f"Profile of {segment.axis} {segment.segment_id}, {column}", findings)
+            rendered = render(template, segment.book)
+            texts[column] = rendered[:1].upper() + rendered[1:]
+        name = segment.name
+        if name.casefold() in seen:
+            name = f"{name} ({segment.segment_id})"
+        seen.add(name.casefold())
+        rows.append(
+            {
+                "axis": segment.axis,
+                "segment_id": segment.segment_id,
+                "name": name,
+                **texts,
+                "customers": segment.customers,
+                "reachable_customers": segment.reachable_customers,
+                "revenue_share": segment.revenue_share,
+                "top_categories": ", ".join(segment.categories[:3]) or "unknown",
+                "written_by": WRITTEN_BY,
+                "is_degraded": False,
+            }
+        )
+    types = {"BIGINT": pl.Int64(), "DOUBLE": pl.Float64(), "BOOLEAN": pl.Boolean()}
+    schema = {column: types.get(sql_type, pl.String()) for column, sql_type in PROFILE_TYPES.items()}
+    return pl.DataFrame(rows, schema=schema)
