@@ -130,13 +130,14 @@ def load_raw(
         require_customers(staging, f"The source {description.name}")
         described = with_as_of(description, staging)
         with connect(warehouse_path, people=people_path, engine=engine) as con:
+            queries = {name: _query(con, CONTRACT[name], staging, described) for name in CONTRACT}
             with transaction(con):
                 if described.customer_id_is_personal:
                     _extend_customer_ids(con, staging)
-                rows = {"contacts": _load_table(con, RAW_CONTACTS, "contacts", staging, described)}
+                rows = {"contacts": _load_table(con, RAW_CONTACTS, CONTRACT["contacts"], queries["contacts"])}
             with transaction(con):
                 for name in WAREHOUSE_TABLES:
-                    rows[name] = _load_table(con, f"raw.{name}", name, staging, described)
+                    rows[name] = _load_table(con, f"raw.{name}", CONTRACT[name], queries[name])
                 _write_source(con, described, provided_tables(staging))
         return {name: rows[name] for name in CONTRACT}
     finally:
@@ -208,16 +209,8 @@ def _has_customer_id(con: duckdb.DuckDBPyConnection, staging: Path, name: str) -
     return "customer_id" in {column.lower() for column in _columns(con, staged_parts(staging, name))}
 
 
-def _load_table(
-    con: duckdb.DuckDBPyConnection, target: str, name: str, staging: Path, description: SourceDescription
-) -> int:
+def _load_table(con: duckdb.DuckDBPyConnection, target: str, table: Table, query: str) -> int:
     """Replace one raw table; returns its rows."""
-    table = CONTRACT[name]
-    parts = staged_parts(staging, name)
-    if parts:
-        query = _query(table, _columns(con, parts), _read(parts), description)
-    else:
-        query = f"select {', '.join(_null(column) for column in table.column_names)} where false"
     rows = create_from_query(con, target, query)
     described = {column.name: column.description for column in table.columns}
     comment(con, target, f"{table.description} As the source gave it, before cleaning.", described)
@@ -228,8 +221,12 @@ def _null(column: str) -> str:
     return f"null::varchar as {quote(column)}"
 
 
-def _query(table: Table, staged: list[str], source: str, description: SourceDescription) -> str:
+def _query(con: duckdb.DuckDBPyConnection, table: Table, staging: Path, description: SourceDescription) -> str:
     """SELECT of a raw table: the contract's columns in order, then, where the table is open, the source's own."""
+    parts = staged_parts(staging, table.name)
+    if not parts:
+        return f"select {', '.join(_null(column) for column in table.column_names)} where false"
+    source, staged = _read(parts), _columns(con, parts)
     by_name = {name.lower(): name for name in staged}
     further = [name for name in staged if name.lower() not in table.column_names]
     if further and not table.is_open:
@@ -248,9 +245,9 @@ def _query(table: Table, staged: list[str], source: str, description: SourceDesc
         return f"select {', '.join(columns)} from {source} as staged"
     # A join does not promise the order of its rows, so they are numbered before it.
     return (
-        f"select {', '.join(columns)} from (select *, row_number() over () as _position from {source}) as staged "
+        f"select {', '.join(columns)} from (select *, row_number() over () as _staged_row from {source}) as staged "
         f"left join {CUSTOMER_IDS} as known on known.source_id = {_trimmed('staged.customer_id')} "
-        "order by staged._position"
+        "order by staged._staged_row"
     )
 
 

@@ -14,6 +14,7 @@ import codecs
 import errno
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,10 +137,14 @@ def stage_mapped(
             for name, path in chosen.items():
                 con.execute(f"set variable {quote(name)} = {file_literal(files.copies.get(path, path))}")
             queries = [_with_files(select, files) for select in selects]
-            for select, query in zip(selects, queries, strict=True):
-                _check_columns(con, select, query)
+            columns = {
+                select.table.name: _check_columns(con, select, query)
+                for select, query in zip(selects, queries, strict=True)
+            }
+            _check_flags(description, columns.get("customer_attributes", set()), source_folder)
             for select, query in zip(selects, queries, strict=True):
                 _stage(con, select, query, staging)
+        shutil.rmtree(staging / "_utf8", ignore_errors=True)  # a second copy of the files is not needed any more
         require_customers(staging, str(source_folder / "customers.sql"))
         provided = tuple(select.table.name for select in selects)
         return with_as_of(replace(description, provided_tables=provided), staging)
@@ -319,13 +324,15 @@ def _transcode(
     """UTF-8 copies, inside the staging folder, of the files declared in another encoding; by original.
 
     DuckDB reads utf-8, utf-16 and latin-1 without an extension. A name under [files] is a file of the data folder,
-    a pattern, or the name of an input. A listed file that is not there is no error here: no mapping may need it.
+    a pattern, or the name of an input; it may be missing only when it is one of several files of an input.
     """
     copies: dict[Path, Path] = {}
     for name, encoding in description.files.items():
         if codecs.lookup(encoding).name == "utf-8":
             continue
         originals = [chosen[name]] if name in chosen else [path.resolve() for path in sorted(_glob(folder, name))]
+        if not originals and not any(name in candidates for candidates in description.inputs.values()):
+            raise SourceError(f"{source_folder / SOURCE_FILE}, [files]: {_missing(name, folder)}")
         for original in originals:
             copy = staging / "_utf8" / str(len(copies)) / original.name
             copy.parent.mkdir(parents=True)
@@ -400,8 +407,11 @@ def _attach_databases(
             raise SourceError(f"{where}: {path} cannot be opened as a DuckDB database: {told}.") from None
 
 
-def _check_columns(con: duckdb.DuckDBPyConnection, select: _Select, query: str) -> None:
-    """Refuse result columns the contract does not know, lacking ones it requires, and two of one name."""
+def _check_columns(con: duckdb.DuckDBPyConnection, select: _Select, query: str) -> set[str]:
+    """Refuse result columns the contract does not know, lacking ones it requires, and two of one name.
+
+    Returns the names of the columns in lower case.
+    """
     found = {}
     rows = _run(con, "describe ", query, "", select)
     counts = Counter(str(row[0]).lower() for row in rows)
@@ -429,6 +439,18 @@ def _check_columns(con: duckdb.DuckDBPyConnection, select: _Select, query: str) 
                 f"{select.path}: there is no column {column.name}, which {table.name} requires "
                 f"({column.description.rstrip('.')}).{nearest(column.name, found)} Add `... as {column.name}`."
             )
+    return set(found)
+
+
+def _check_flags(description: SourceDescription, attributes: set[str], source_folder: Path) -> None:
+    """A flag on a column that is not there is a typing error that would leave the real column unflagged."""
+    for key, names in (("protected", description.protected), ("free_text", description.free_text)):
+        for name in names:
+            if name.lower() not in attributes:
+                raise SourceError(
+                    f"{source_folder / SOURCE_FILE}, attributes.{key}: customer_attributes.sql gives no column {name}."
+                    f"{nearest(name, attributes)}"
+                )
 
 
 def _line_of_name(select: _Select, name: str) -> int | None:
