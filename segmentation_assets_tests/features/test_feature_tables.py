@@ -169,7 +169,7 @@ def test_reachable_needs_consent_in_force_an_address_of_ones_own_and_no_minor(
     ).fetchall()
     assert rows == [
         ("anna", True, True, False, True, True, True),
-        ("ben", True, True, False, False, False, False),  # an earlier customer has the address
+        ("ben", True, True, False, False, False, False),  # another customer has the address
         ("cara", True, True, True, True, False, False),  # 17 by birth year
         ("eve", False, True, False, True, True, False),  # consent came after the as-of date
         ("fay", False, True, False, True, True, False),  # unsubscribed

@@ -71,7 +71,7 @@
 -- column country: Country of residence; unknown when not known.
 -- column region: Region, state or sales territory; unknown when not known (the text NA is a value).
 -- column email_consent: True when the customer agreed to marketing e-mail by the as-of date and has not withdrawn it.
--- column is_reachable: True with consent, a valid address no earlier customer has, and not known to be a minor.
+-- column is_reachable: True with consent, a valid address no other customer has, and not known to be a minor.
 with orders as (
     select
         customer_id,

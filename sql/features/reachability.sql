@@ -4,12 +4,12 @@
 -- grain: customer_id
 -- column has_consent: True when the customer agreed to marketing e-mail by the as-of date and has not unsubscribed or complained since.
 -- column has_valid_email: True when a well-formed address is on file; false when the source has no contacts.
--- column is_email_shared: True when an earlier customer has the same address, so that this one is not written to.
+-- column is_email_shared: True when another customer has the same address: whose consent counts is not known, so neither is written to.
 -- column has_unsubscribed: True when the customer unsubscribed or complained by the as-of date and did not consent again.
 -- column is_minor: True when the as-of year minus the birth year is 18 or less; false when the age is unknown.
 -- column is_age_known: True when the birth year is known.
 -- column is_adult: True when the birth year is known and the customer is no minor.
--- column is_reachable: True with consent, a valid address no earlier customer has, and not known to be a minor.
+-- column is_reachable: True with consent, a valid address no other customer has, and not known to be a minor.
 with refusals as (
     select
         customer_id,
