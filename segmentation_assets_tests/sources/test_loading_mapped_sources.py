@@ -159,6 +159,23 @@ def test_a_failed_load_leaves_what_was_there(tmp_path: Path) -> None:
     assert not (tmp_path / "staging").exists()
 
 
+def test_a_load_that_dies_halfway_leaves_every_raw_table_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "shop", OWN_TABLES)
+    load(source, tmp_path)
+    write(source, {"people.csv": "id,town,mail\nz,Zug,zoe@example.com\n"})
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("segmentation_assets.sources.loading._write_source", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        load(source, tmp_path)
+    assert rows(tmp_path, "select customer_id from raw.customers order by 1") == [("a",), ("b",)]
+    assert not (tmp_path / "staging").exists()
+
+
 def test_one_customer_is_enough(tmp_path: Path) -> None:
     changes = {"people.csv": "id,town,mail\na,Arles,ann@example.com\n", "sales.csv": "no,who,day,money\n"}
     source = write(tmp_path / "shop", {**OWN_TABLES, **changes, "source.toml": TOML + "as_of = 2024-01-01\n"})
