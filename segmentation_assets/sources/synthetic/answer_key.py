@@ -13,6 +13,7 @@ import polars as pl
 from segmentation_assets.sources.synthetic.assortment import CATEGORIES, CATEGORY_NAMES
 from segmentation_assets.sources.synthetic.catalogue import PRICE_TIERS, Catalogue
 from segmentation_assets.sources.synthetic.personas import (
+    ADHERENCE,
     REPEAT_SHARE,
     SHARED_TASTE,
     TASTE_NAMES,
@@ -26,23 +27,26 @@ FILES = ("personas", "tastes", "taste_parameters", "product_parameters", "campai
 
 
 def taste_parameters(settings: WorldSettings) -> pl.DataFrame:
-    """One row per taste, month and category: the probability of a fresh line, and the shares that mix lines.
+    """One row per taste, adherence, month and category: the probability of a fresh line, and the shares that mix lines.
 
-    `taste_share` is the taste's share of customers, `repeat_share` the share of lines for which an earlier line
-    comes to mind, `rebuy_share` how likely a product of the category is then bought again.
+    `taste_share` is the taste's share of customers, `adherence_share` the share of customers who keep to their taste
+    that closely, `repeat_share` the share of lines for which an earlier line comes to mind, `rebuy_share` how likely
+    a product of the category is then bought again.
     """
     probabilities = category_probabilities(settings)
-    tastes, months, categories = probabilities.shape
-    share = np.array([taste.share for taste in TASTES])
+    taste, adherence, month, category = (index.ravel() for index in np.indices(probabilities.shape))
+    share = np.array([t.share for t in TASTES])
     frame = pl.DataFrame(
         {
-            "taste": np.repeat(np.array(TASTE_NAMES), months * categories),
-            "taste_share": np.repeat(share / share.sum(), months * categories),
-            "month": np.tile(np.repeat(np.arange(1, months + 1), categories), tastes),
-            "category": np.tile(np.array(CATEGORY_NAMES), tastes * months),
+            "taste": np.array(TASTE_NAMES)[taste],
+            "taste_share": (share / share.sum())[taste],
+            "adherence": np.array([focus_share for _, focus_share in ADHERENCE])[adherence],
+            "adherence_share": np.array([part for part, _ in ADHERENCE])[adherence],
+            "month": month + 1,
+            "category": np.array(CATEGORY_NAMES)[category],
             "category_probability": probabilities.ravel(),
             "repeat_share": np.full(probabilities.size, REPEAT_SHARE),
-            "rebuy_share": np.tile(np.array([c.rebuy for c in CATEGORIES]), tastes * months),
+            "rebuy_share": np.array([c.rebuy for c in CATEGORIES])[category],
         }
     )
     if settings.has_taste:

@@ -14,6 +14,7 @@ import polars as pl
 from segmentation_assets.sources.synthetic.assortment import CATEGORIES, CATEGORY_NAMES
 from segmentation_assets.sources.synthetic.catalogue import PRICE_TIERS
 from segmentation_assets.sources.synthetic.personas import (
+    ADHERENCE,
     LAPSED,
     ONE_TIMERS,
     PERSONA_NAMES,
@@ -66,6 +67,7 @@ class Traits:
 
     persona: Ints
     taste: Ints
+    adherence: Ints  # how closely the customer keeps to the taste, an index of ADHERENCE
     price_tier: Ints
     start_day: Ints
     end_day: Ints
@@ -93,7 +95,7 @@ def draw_traits(settings: WorldSettings, rng: np.random.Generator, size: int = B
     start = np.where(is_lapsed, np.floor((last - 330) * rng.random(size)), start).astype(np.int64)
     end = np.minimum(start + life.astype(np.int64) + 20, last)
     end = np.where(is_lapsed, np.minimum(end, last - 210), end)
-    gamma = rng.gamma(4.0, 0.25, size)
+    gamma = rng.gamma(2.5, 0.4, size)
     sensitivity = np.array([p.discount_share for p in PERSONAS])[persona]
     sensitivity = (sensitivity * np.exp(rng.normal(0, 0.25, size))).clip(0, 0.9)
     age = np.round(18 + 62 * rng.beta(2.0, 2.6, size)).astype(np.int64)
@@ -104,6 +106,7 @@ def draw_traits(settings: WorldSettings, rng: np.random.Generator, size: int = B
     return Traits(
         persona=persona,
         taste=taste,
+        adherence=draw(rng, [share for share, _ in ADHERENCE], size),
         price_tier=price_tier,
         start_day=start,
         end_day=end,
@@ -350,4 +353,5 @@ def tastes_frame(block: Block) -> pl.DataFrame:
     """The answer key's page on tastes: one row per customer."""
     settings, ids, traits = block.settings, block.ids, block.traits
     taste = pick(TASTE_NAMES, traits.taste) if settings.has_taste else pick([SHARED_TASTE], traits.taste * 0)
-    return pl.DataFrame({"customer_id": ids, "taste": taste})
+    kept = np.array([focus_share for _, focus_share in ADHERENCE])[traits.adherence]
+    return pl.DataFrame({"customer_id": ids, "taste": taste, "adherence": kept})

@@ -25,7 +25,7 @@ from segmentation_assets.sources.synthetic.customers import (
     draw_traits,
     is_buyer,
 )
-from segmentation_assets.sources.synthetic.personas import PERSONAS, REPEAT_SHARE, category_probabilities
+from segmentation_assets.sources.synthetic.personas import ADHERENCE, PERSONAS, REPEAT_SHARE, category_probabilities
 from segmentation_assets.sources.synthetic.settings import (
     HISTORY_DAYS,
     SECONDS_PER_DAY,
@@ -65,7 +65,7 @@ class Market:
     campaigns: Campaigns
     day_weights: Floats  # cumulated; entry d is the weight of all days before d
     day_months: Ints
-    category_table: Floats  # (tastes * 12 months, categories)
+    category_table: Floats  # (tastes * adherences * 12 months, categories)
     product_stack: Floats  # cumulated shares of products, see `_stack`
     rate_scale: float
 
@@ -99,7 +99,7 @@ def make_market(settings: WorldSettings, catalogue: Catalogue, campaigns: Campai
         campaigns=campaigns,
         day_weights=cumulated,
         day_months=settings.day_months,
-        category_table=probabilities.reshape(-1, probabilities.shape[2]),
+        category_table=probabilities.reshape(-1, probabilities.shape[3]),
         product_stack=_stack(catalogue),
         rate_scale=_calibrate(settings, campaigns, cumulated),
     )
@@ -138,7 +138,8 @@ def _calibrate(settings: WorldSettings, campaigns: Campaigns, day_weights: Float
 
 def fresh_products(market: Market, rng: np.random.Generator, traits: Traits, customer: Ints, day: Ints) -> Ints:
     """A product for each (customer, day), drawn from the customer's taste, the month and what is on sale."""
-    rows = traits.taste[customer] * 12 + market.day_months[day] - 1
+    leaning = traits.taste[customer] * len(ADHERENCE) + traits.adherence[customer]
+    rows = leaning * 12 + market.day_months[day] - 1
     category = draw_by_row(rng, market.category_table, rows)
     shelf = period_of(day) * len(PRICE_TIERS) + traits.price_tier[customer]
     place = shelf * len(CATEGORIES) + category + rng.random(len(customer))

@@ -37,12 +37,12 @@ class Persona:
 
 
 PERSONAS: tuple[Persona, ...] = (
-    Persona("champions", 0.09, 9.0, 3.2, (0.10, 0.30, 0.60), 0.12, 0.03, 0.05, 0.020, 0.85),
-    Persona("regulars", 0.24, 5.0, 2.6, (0.25, 0.50, 0.25), 0.18, 0.04, 0.12, 0.050, 0.60),
-    Persona("bargain_hunters", 0.17, 4.5, 2.9, (0.75, 0.22, 0.03), 0.60, 0.09, 0.20, 0.090, 0.45),
-    Persona("occasional", 0.17, 1.9, 2.2, (0.30, 0.50, 0.20), 0.20, 0.05, 0.15, 0.040, 0.20),
+    Persona("champions", 0.08, 17.0, 3.2, (0.10, 0.30, 0.60), 0.12, 0.03, 0.05, 0.020, 0.85),
+    Persona("regulars", 0.24, 4.6, 2.6, (0.25, 0.50, 0.25), 0.18, 0.04, 0.12, 0.050, 0.60),
+    Persona("bargain_hunters", 0.18, 4.0, 2.9, (0.75, 0.22, 0.03), 0.60, 0.09, 0.20, 0.090, 0.45),
+    Persona("occasional", 0.18, 1.9, 2.2, (0.30, 0.50, 0.20), 0.20, 0.05, 0.15, 0.040, 0.20),
     Persona("one_timers", 0.13, 0.0, 2.0, (0.40, 0.45, 0.15), 0.25, 0.07, 0.00, 0.008, 0.05),
-    Persona("lapsed", 0.14, 6.0, 2.5, (0.30, 0.45, 0.25), 0.25, 0.06, 1.60, 0.025, 0.35),
+    Persona("lapsed", 0.14, 5.0, 2.5, (0.30, 0.45, 0.25), 0.25, 0.06, 1.60, 0.025, 0.35),
     Persona("window_shoppers", 0.06, 0.0, 0.0, (0.40, 0.40, 0.20), 0.0, 0.0, 0.0, 0.0, 0.02),
 )
 PERSONA_NAMES = tuple(persona.name for persona in PERSONAS)
@@ -73,25 +73,31 @@ TASTE_NAMES = tuple(taste.name for taste in TASTES)
 #: The name in the answer key of a world without tastes.
 SHARED_TASTE = "shared"
 
-#: Share of fresh lines drawn from the taste's own categories; the rest follow everyone's.
-FOCUS_SHARE = 0.55
+#: How closely customers keep to their taste: (share of customers, share of fresh lines drawn from the taste's own
+#: categories; the others follow everyone's). Some people buy mostly for others.
+ADHERENCE: tuple[tuple[float, float], ...] = ((0.8, 0.6), (0.2, 0.1))
 #: Share of lines for which the customer first thinks of something bought in an earlier order.
-REPEAT_SHARE = 0.35
+REPEAT_SHARE = 0.2
 
 
 def category_probabilities(settings: WorldSettings) -> Floats:
-    """Probability of each category for a fresh line: shape (tastes, 12 months, categories), rows sum to one.
+    """Probability of each category for a fresh line: shape (tastes, adherences, 12 months, categories).
 
-    A fresh line follows the taste's focus with FOCUS_SHARE and everyone's distribution otherwise, both times the
-    category's factor of the month. Without tastes every row is the mean of the tastes.
+    A fresh line follows the taste's own categories with the customer's adherence and everyone's distribution
+    otherwise, both times the category's factor of the month; the last axis sums to one. Without tastes every row is
+    the mean of the tastes.
     """
     everyone = np.array([category.weight for category in CATEGORIES])
     everyone = everyone / everyone.sum()
     focus = np.array([[taste.focus.get(name, 0.0) for name in CATEGORY_NAMES] for taste in TASTES])
-    mixed = FOCUS_SHARE * focus / focus.sum(axis=1, keepdims=True) + (1 - FOCUS_SHARE) * everyone
+    focus = focus / focus.sum(axis=1, keepdims=True)
     if not settings.has_taste:
         share = np.array([taste.share for taste in TASTES])
-        mixed = np.repeat((share @ mixed / share.sum())[None, :], len(TASTES), axis=0)
+        focus = np.repeat((share @ focus / share.sum())[None, :], len(TASTES), axis=0)
+    own = np.array([focus_share for _, focus_share in ADHERENCE])[None, :, None]
+    if not settings.has_taste:
+        own = np.full_like(own, sum(share * focus_share for share, focus_share in ADHERENCE))
+    mixed = own * focus[:, None, :] + (1 - own) * everyone
     season = np.array([category.season for category in CATEGORIES]).T
-    shaped = mixed[:, None, :] * season[None, :, :]
-    return shaped / shaped.sum(axis=2, keepdims=True)
+    shaped = mixed[:, :, None, :] * season[None, None, :, :]
+    return shaped / shaped.sum(axis=3, keepdims=True)
