@@ -16,6 +16,7 @@ In every expression `r` is the raw table. Repairs and casts:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -109,8 +110,9 @@ def collapsed(text: str) -> str:
     return f"trim(regexp_replace({text}, '{_SPACE}+', ' ', 'g'))"
 
 
-def _listed(values: Sequence[str]) -> str:
-    return "(" + ", ".join(literal(value) for value in values) + ")"
+def _is_in(text: str, values: Sequence[str]) -> str:
+    # Not `text in (...)`: a longer list becomes a join, which is slower and gives up the order of the rows.
+    return f"regexp_full_match({text}, {literal('|'.join(re.escape(value) for value in values))})"
 
 
 def _finite(value: str, sql_type: str) -> str:
@@ -179,8 +181,8 @@ def _read_text(column: Column, x: str, raw_type: str) -> Reading:
     # A missing link is often written as text; a key or a required link written so is looked up as it stands.
     is_loose_link = bool(column.references) and not column.is_required
     nothing = ("", "null", "none", "n/a", "\\n") if is_loose_link else ("",)
-    is_nothing = f"lower({clean}) in {_listed(nothing)}"
-    hint = f"regexp_matches({x}, '{_EDGE}') or lower({x}) in {_listed(nothing)}"
+    is_nothing = _is_in(f"lower({clean})", nothing)
+    hint = f"regexp_matches({x}, '{_EDGE}') or {_is_in(f'lower({x})', nothing)}"
     value = f"case when {hint} then case when {is_nothing} then null else {clean} end else {x} end"
     return Reading(
         column,
@@ -245,7 +247,7 @@ def _read_number(column: Column, x: str, raw_type: str) -> Reading:
         return Reading(column, text, cast, cast, beyond=None if raw_type == to and to not in _FLOATS else beyond)
     text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
     t = trimmed(text)
-    is_nothing = f"lower({t}) in {_listed(NOTHING)}"
+    is_nothing = _is_in(f"lower({t})", NOTHING)
     rewritten = (
         f"case when regexp_full_match({t}, '[+-]?\\d+,\\d{{1,2}}') then replace({t}, ',', '.') "
         f"when regexp_full_match({t}, '[+-]?\\d{{1,3}}(\\.\\d{{3}})+,\\d{{1,2}}') "
@@ -289,12 +291,12 @@ def _read_boolean(column: Column, x: str, raw_type: str) -> Reading:
     text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
     word = f"lower({trimmed(text)})"
     value = (
-        f"case when {word} in ('true', 't', 'yes', 'y', '1', '1.0') then true "
-        f"when {word} in ('false', 'f', 'no', 'n', '0', '0.0') then false end"
+        f"case when {_is_in(word, ('true', 't', 'yes', 'y', '1', '1.0'))} then true "
+        f"when {_is_in(word, ('false', 'f', 'no', 'n', '0', '0.0'))} then false end"
     )
     if is_numeric(raw_type):
         value = f"case {x} when 1 then true when 0 then false end"
-    is_nothing = f"{word} in {_listed(NOTHING)}"
+    is_nothing = _is_in(word, NOTHING)
     return Reading(
         column,
         text,
@@ -343,7 +345,7 @@ def _read_time(column: Column, x: str, raw_type: str) -> Reading:
         f"when regexp_full_match({t}, '(19|20)\\d{{6}}') "
         f"then {t}[1:4] || '-' || {t}[5:6] || '-' || {t}[7:8] else {t} end"
     )
-    is_nothing = f"lower({t}) in {_listed(NOTHING)}"
+    is_nothing = _is_in(f"lower({t})", NOTHING)
     plain = _as_time(text, to)
     slow = _as_time(f"({rewritten})", to)
     value = f"case when ({plain}) is not null then {plain} when {is_nothing} then null else {slow} end"
@@ -390,15 +392,16 @@ def spelling_query(column: Column, raw: str, raw_type: str, currency: str | None
             "else 'synonym' end as rule "
             "from counted left join known using (folded) where before is distinct from known.after"
         )
+    is_nothing = _is_in("folded", NOTHING_IN_CATEGORIES)
     return (
         f"with counted as ({counted}), "
         "spelled as (select folded, tidy, sum(n) as n from counted group by folded, tidy), "
         "best as (select folded, first(tidy order by n desc, tidy) as after from spelled group by folded) "
-        f"select before, case when folded in {_listed(NOTHING_IN_CATEGORIES)} then null else best.after end as after, "
-        f"case when folded in {_listed(NOTHING_IN_CATEGORIES)} then 'empty_to_null' "
+        f"select before, case when {is_nothing} then null else best.after end as after, "
+        f"case when {is_nothing} then 'empty_to_null' "
         "when tidy = best.after then 'trimmed' else 'case' end as rule "
         "from counted join best using (folded) "
-        f"where before <> best.after or folded in {_listed(NOTHING_IN_CATEGORIES)}"
+        f"where before <> best.after or {is_nothing}"
     )
 
 
