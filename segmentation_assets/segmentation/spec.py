@@ -120,7 +120,7 @@ STAGE = AxisSpec(
     outside_name="Never bought",
     numeric=(
         NumericFeature("recency_days", "log", "Recency", "days"),
-        NumericFeature("order_count", "log", "Orders", "count"),
+        NumericFeature("order_count", "log", "Order count", "count"),
         NumericFeature("average_order_amount", "log", "Average order", "amount"),
         NumericFeature("monetary_amount", "log", "Spend", "amount", unless="average_order_amount"),
         NumericFeature("tenure_days", "sqrt", "Tenure", "days", weight=0.7),
