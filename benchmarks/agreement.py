@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 from sklearn.metrics import adjusted_rand_score
@@ -251,6 +252,11 @@ def _print_faults(found: FaultAgreement) -> None:
         print(f"  {row['table_name']} {row['row_key']}: {row['rule']}")
 
 
+def _rows(con: duckdb.DuckDBPyConnection, query: str) -> pl.DataFrame:
+    """The rows of a query."""
+    return pl.DataFrame(con.execute(query).to_arrow_table())
+
+
 def main(home: Path) -> None:
     """Read a finished home and print its agreement with its answer key."""
     answers = home / "answer_key"
@@ -258,25 +264,26 @@ def main(home: Path) -> None:
     with connect(home / "warehouse.duckdb", read_only=True, people=people) as con:
         found = fault_agreement(
             read_answer(answers, "faults"),
-            con.execute(
+            _rows(
+                con,
                 "select table_name, row_key, rule from quality.rejected_rows where table_name <> 'contacts' "
-                "union all select 'contacts', row_key, rule from people.rejected_contacts order by all"
-            ).pl(),
-            con.execute("select table_name, row_key, column_name, rule from quality.repairs order by all").pl(),
-            con.execute("select row_key, column_name, rule from people.contact_repairs order by all").pl(),
-            con.execute("select customer_id, has_email, is_email_shared from clean.contact_flags order by all").pl(),
+                "union all select 'contacts', row_key, rule from people.rejected_contacts order by all",
+            ),
+            _rows(con, "select table_name, row_key, column_name, rule from quality.repairs order by all"),
+            _rows(con, "select row_key, column_name, rule from people.contact_repairs order by all"),
+            _rows(con, "select customer_id, has_email, is_email_shared from clean.contact_flags order by all"),
         )
-        lines = con.execute(
+        lines = _rows(
+            con,
             "select o.customer_id, o.order_id, i.order_item_id, o.ordered_at, i.product_id from clean.order_items i "
-            "join clean.orders o using (order_id) where i.product_id is not null"
-        ).pl()
-        buyers = con.execute(
+            "join clean.orders o using (order_id) where i.product_id is not null",
+        )
+        buyers = _rows(
+            con,
             "select customer_id, line_count, recency_days, order_count, monetary_amount::double as monetary_amount "
-            "from features.customer_features where is_buyer order by customer_id"
-        ).pl()
-        segments = con.execute(
-            "select customer_id, stage_segment_id, taste_segment_id from segments.customer_segments"
-        ).pl()
+            "from features.customer_features where is_buyer order by customer_id",
+        )
+        segments = _rows(con, "select customer_id, stage_segment_id, taste_segment_id from segments.customer_segments")
     _print_faults(found)
 
     tastes = read_answer(answers, "tastes").select("customer_id", "taste")

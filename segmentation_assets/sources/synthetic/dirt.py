@@ -12,7 +12,7 @@ not lose one product in a hundred with all its sales.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -341,15 +341,13 @@ PLANS: dict[str, tuple[Fault, ...]] = {
 }  # fmt: skip
 
 
-@dataclass
-class _Harvest:
-    """What planting in one table brings in."""
+@dataclass(frozen=True)
+class _Hit:
+    """One kind of fault and the rows it befell: `values` are what its column holds there afterwards."""
 
-    rng: np.random.Generator
-    frame: pl.DataFrame
-    is_sound: Mask
-    extras: list[pl.DataFrame] = field(default_factory=list)
-    faults: list[pl.DataFrame] = field(default_factory=list)
+    fault: Fault
+    rows: Ints
+    values: pl.Series
 
 
 def plant(
@@ -367,65 +365,93 @@ def plant(
     false for rows that will be rejected, so children can avoid them. Rows come back by `_customer`, a copy after
     its original.
     """
-    sound = np.ones(frame.height, dtype=np.bool_) if is_sound is None else is_sound.copy()
+    sound = np.ones(frame.height, dtype=np.bool_) if is_sound is None else is_sound
+    plan = PLANS[table]
     luck = rng.random(frame.height)
-    weights = np.array([fault.weight for fault in PLANS[table]])
-    kind = np.searchsorted(np.cumsum(weights) / weights.sum(), rng.random(frame.height), side="right")
-    if settings.dirt_share == 0 or not frame.height:
-        return Planted(frame, sound, pl.DataFrame(schema=FAULT_SCHEMA))
+    weights = np.cumsum([fault.weight for fault in plan])
+    kind = np.searchsorted(weights / weights[-1], rng.random(frame.height), side="right").clip(0, len(plan) - 1)
     picked = sound & (luck < settings.dirt_share)
-    if picked.sum() < minimum:
+    if settings.dirt_share > 0 and picked.sum() < minimum:
         rows = np.argsort(luck, kind="stable")[:minimum]
-        picked[rows[sound[rows]]] = True
-        kind[rows] = rng.permutation(len(weights))[np.arange(len(rows)) % len(weights)]
-    harvest = _Harvest(rng, frame, sound & ~picked)
-    spared = harvest.is_sound.copy()
-    for number, fault in enumerate(PLANS[table]):
-        rows = np.flatnonzero(picked & (kind == number))
-        if len(rows):
-            _befall(settings, table, fault, harvest, rows)
-    # Rows picked whose fault left them in place (a copy follows, a repair, a flag) are sound again for children.
-    rejected = np.zeros(frame.height, dtype=np.bool_)
-    for record in harvest.faults:
-        own = record.filter((pl.col("expected_outcome") == "reject") & pl.col("_row").is_not_null())
-        rejected[own["_row"].to_numpy()] = True
-    sound = (spared | picked) & ~rejected
-    faults = (
-        pl.concat([r.drop("_row") for r in harvest.faults]) if harvest.faults else pl.DataFrame(schema=FAULT_SCHEMA)
-    )
-    frame = harvest.frame
-    if harvest.extras:
-        frame = pl.concat([frame, *harvest.extras]).sort("_customer", maintain_order=True)
-    return Planted(frame, sound, faults.sort("_customer", maintain_order=True))
-
-
-def _befall(settings: WorldSettings, table: str, fault: Fault, harvest: _Harvest, rows: Ints) -> None:
-    """Let one kind of fault befall `rows`; rows where it would change nothing are left alone."""
-    keys = CONTRACT[table].key
-    before = harvest.frame[fault.column].gather(rows)
-    after = fault.change(Picked(settings, harvest.rng, harvest.frame, rows, before, harvest.is_sound))
-    if fault.fault != "duplicate_key":
-        changes = after.ne_missing(before).to_numpy()
-        if fault.change is not _nulls:
-            changes &= after.is_not_null().to_numpy()
-        rows, after = rows[changes], after.filter(pl.Series(changes))
-    if not len(rows):
-        return
-    hit = harvest.frame[rows].with_columns(after.alias(fault.column))
-    if fault.way is Way.EXTRA and fault.column not in keys:
-        hit = hit.with_columns(pl.col(keys[0]) + "X")
-    if fault.way is Way.CELL:
-        column = harvest.frame[fault.column].clone().scatter(rows, after)
-        harvest.frame = harvest.frame.with_columns(column.alias(fault.column))
-    else:
-        harvest.extras.append(hit)
-    place = pl.Series(rows) if fault.way is Way.CELL else pl.Series([None], dtype=pl.Int64).new_from_index(0, len(rows))
-    row_key = hit.select(pl.concat_str([pl.col(key).fill_null("") for key in keys], separator="|")).to_series()
-    said = (table, fault.column, fault.fault, fault.evidence, fault.outcome, fault.rule)
-    names = ("table_name", "column_name", "fault", "evidence", "expected_outcome", "expected_rule")
-    record = pl.DataFrame({"row_key": row_key, "_customer": hit["_customer"], "_row": place.cast(pl.Int64)})
-    harvest.faults.append(
-        record.with_columns(**{name: pl.lit(word) for name, word in zip(names, said, strict=True)}).select(
-            *FAULT_SCHEMA, "_row"
+        picked[rows] = sound[rows]
+        kind[rows] = rng.permutation(len(plan))[np.arange(len(rows)) % len(plan)]
+    spared = sound & ~picked
+    hits = [
+        hit
+        for number, fault in enumerate(plan)
+        if (
+            hit := _befall(
+                settings, fault, frame, rng=rng, rows=np.flatnonzero(picked & (kind == number)), spared=spared
+            )
         )
-    )
+    ]
+    if not hits:
+        return Planted(frame, sound, pl.DataFrame(schema=FAULT_SCHEMA))
+    return _apply(table, frame, sound, hits)
+
+
+def _befall(
+    settings: WorldSettings, fault: Fault, frame: pl.DataFrame, *, rng: np.random.Generator, rows: Ints, spared: Mask
+) -> _Hit | None:
+    """Let one kind of fault befall `rows`; rows where it would change nothing are left alone."""
+    if not len(rows):
+        return None
+    before = frame[fault.column].gather(rows)
+    after = fault.change(Picked(settings, rng, frame, rows, before, spared))
+    if fault.fault == "duplicate_key":
+        return _Hit(fault, rows, after)
+    changes = after.ne_missing(before)
+    if fault.change is not _nulls:
+        changes &= after.is_not_null()
+    rows = rows[changes.to_numpy()]
+    return _Hit(fault, rows, after.filter(changes)) if len(rows) else None
+
+
+def _apply(table: str, frame: pl.DataFrame, sound: Mask, hits: list[_Hit]) -> Planted:
+    """Change the cells, append the copies, and write the record."""
+    keys = CONTRACT[table].key
+    sound = sound.copy()
+    cells = [hit for hit in hits if hit.fault.way is Way.CELL]
+    copies = [hit for hit in hits if hit.fault.way is not Way.CELL]
+    originals = frame
+    changed: dict[str, pl.Series] = {}
+    for hit in cells:
+        column = changed.get(hit.fault.column, frame[hit.fault.column])
+        changed[hit.fault.column] = column.clone().scatter(hit.rows, hit.values)
+        if hit.fault.outcome == "reject":
+            sound[hit.rows] = False
+    if changed:
+        frame = frame.with_columns(**changed)
+    records = [_record(table, cells, originals[np.concatenate([hit.rows for hit in cells])])] if cells else []
+    if copies:
+        extras = originals[np.concatenate([hit.rows for hit in copies])]
+        columns = {name: extras[name].clone() for name in {*keys, *(hit.fault.column for hit in copies)}}
+        end = 0
+        for hit in copies:
+            place = np.arange(end, end + len(hit.rows))
+            end += len(hit.rows)
+            if hit.fault.way is Way.EXTRA and hit.fault.column not in keys:
+                columns[keys[0]] = columns[keys[0]].scatter(place, columns[keys[0]].gather(place) + "X")
+            columns[hit.fault.column] = columns[hit.fault.column].scatter(place, hit.values)
+        extras = extras.with_columns(**columns)
+        records.append(_record(table, copies, extras))
+        frame = pl.concat([frame, extras]).sort("_customer", maintain_order=True)
+    return Planted(frame, sound, pl.concat(records).sort("_customer", maintain_order=True))
+
+
+def _record(table: str, hits: list[_Hit], rows: pl.DataFrame) -> pl.DataFrame:
+    """The record of `hits`; `rows` are the rows they befell, as the table names them afterwards."""
+    which = np.repeat(np.arange(len(hits)), [len(hit.rows) for hit in hits])
+    said = pl.DataFrame(
+        {
+            "column_name": [hit.fault.column for hit in hits],
+            "fault": [hit.fault.fault for hit in hits],
+            "evidence": [hit.fault.evidence for hit in hits],
+            "expected_outcome": [hit.fault.outcome for hit in hits],
+            "expected_rule": [hit.fault.rule for hit in hits],
+        }
+    )[which]
+    key = pl.concat_str([pl.col(name).fill_null("") for name in CONTRACT[table].key], separator="|")
+    return said.with_columns(
+        table_name=pl.lit(table), row_key=rows.select(key).to_series(), _customer=rows["_customer"].cast(pl.Int64)
+    ).select(list(FAULT_SCHEMA))

@@ -127,7 +127,8 @@ def make_people(settings: WorldSettings) -> People:
     """First names, last names and street names of six languages, from Faker under the world's seed."""
     from faker import Faker
 
-    faker = Faker(list(_LOCALES))
+    # Loading every provider of every language would take longer than making ten thousand customers.
+    faker = Faker(list(_LOCALES), providers=["faker.providers.person", "faker.providers.address"])
     faker.seed_instance(int(settings.stream(Topic.VOCABULARY).integers(2**31)))
     first = sorted({faker.first_name() for _ in range(700)})
     last = sorted({faker.last_name() for _ in range(1_200)})
