@@ -3,11 +3,20 @@
 from collections.abc import Mapping
 from typing import Any
 
+import dagster as dg
 import duckdb
 import numpy as np
 
+from segmentation_assets.merchandising.promotable import in_categories
 from segmentation_assets.orchestration import plots
-from segmentation_assets.orchestration.table_steps import Describe, sql_table
+from segmentation_assets.orchestration.table_steps import (
+    Computed,
+    Describe,
+    TableDeclaration,
+    computed_tables,
+    sql_table,
+)
+from segmentation_assets.orchestration.warehouse import Warehouse
 
 
 def _spend_plot(dimension: str) -> Describe:
@@ -57,6 +66,33 @@ def _correlation_plot(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
             limit=1.0,
         )
     }
+
+
+@computed_tables(
+    "features",
+    TableDeclaration(
+        "features/product_guards",
+        "Products that are sensitive or age-restricted, by the categories the settings name.\n\nGrain: product_id",
+        types={"product_id": "VARCHAR", "is_sensitive": "BOOLEAN", "is_age_restricted": "BOOLEAN"},
+        texts={
+            "is_sensitive": "In a sensitive category: never in taste, names, copy or an offer.",
+            "is_age_restricted": "Offered to known adults only.",
+        },
+        deps=["clean/products"],
+    ),
+)
+def product_guards(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """Match the settings' categories against each product's category and subcategory."""
+    privacy = warehouse.settings.privacy
+    with warehouse.get_connection(read_only=True) as con:
+        products = con.sql("select product_id, category, subcategory from clean.products order by product_id").pl()
+    return Computed(
+        products.select(
+            "product_id",
+            is_sensitive=in_categories(tuple(privacy.sensitive_categories)),
+            is_age_restricted=in_categories(tuple(privacy.age_restricted_categories)),
+        )
+    )
 
 
 order_lines = sql_table("features/order_lines", "features")

@@ -112,6 +112,8 @@ def connect(
     con = duckdb.connect(":memory:", config=engine.config())
     try:
         con.execute("set TimeZone = 'UTC'")
+        # What does not fit in memory is spilled beside the database, never into the current directory.
+        con.execute(f"set temp_directory = {literal(str(path.parent / 'spill'))}")
         attach(con, path, "warehouse", read_only=read_only, wait_seconds=engine.wait_seconds)
         con.execute("use warehouse")
         if people is not None:

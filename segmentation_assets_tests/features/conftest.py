@@ -143,10 +143,13 @@ _ROWS: dict[str, tuple[str, str]] = {
 
 def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Empty clean tables of the whole contract, with their declared types."""
-    con.execute("create schema if not exists clean")
+    con.execute("create schema if not exists clean; create schema if not exists features")
     for name in WAREHOUSE_TABLES:
         columns = ", ".join(f"{quote(column.name)} {column.sql_type}" for column in CONTRACT[name].columns)
         con.execute(f"create or replace table clean.{name} ({columns})")
+    con.execute(
+        "create or replace table features.product_guards (product_id varchar, is_sensitive boolean, is_age_restricted boolean)"
+    )
     con.execute(
         "create or replace table clean.contact_flags "
         "(customer_id VARCHAR, has_email BOOLEAN, has_valid_email BOOLEAN, is_email_shared BOOLEAN)"

@@ -308,3 +308,34 @@ def test_money_is_the_sum_of_sold_lines_whatever_their_amounts(
         assert _one(con, "select coalesce(sum(net_amount), 0) from features.order_lines") == (expected,)
         assert _one(con, "select sum(monetary_amount) from features.customer_features") == (expected,)
         assert _one(con, "select coalesce(sum(net_amount), 0) from features.spend_by_category") == (expected,)
+
+
+def test_sensitive_goods_are_sales_but_no_taste(
+    clean_tables: Callable[..., None], features_of: Callable[..., None]
+) -> None:
+    with duckdb.connect(":memory:") as con:
+        clean_tables(con)
+        con.execute("insert into clean.customers (customer_id) values ('c')")
+        con.execute(
+            "insert into clean.products (product_id, category, brand) values ('p', 'Tests', 'A'), ('q', 'Tea', 'B')"
+        )
+        con.execute("insert into features.product_guards values ('p', true, false), ('q', false, false)")
+        con.execute("insert into clean.preferences (customer_id, favourite_category) values ('c', 'Tests')")
+        con.execute(
+            "insert into clean.orders (order_id, customer_id, ordered_at, status) values ('o', 'c', '2024-01-01', 'completed')"
+        )
+        con.execute(
+            "insert into clean.order_items (order_item_id, order_id, product_id, quantity, line_amount) "
+            "values ('1', 'o', 'p', 1, 90), ('2', 'o', 'p', 1, 5), ('3', 'o', 'q', 1, 5)"
+        )
+        features_of(con)
+        shares = con.execute(
+            "select value, line_count, product_count from features.customer_shares where dimension = 'category' order by 1"
+        ).fetchall()
+        assert shares == [("Tea", 1, 1), ("unknown", 2, 1)]
+        assert con.execute("select monetary_amount, favourite_category from features.customer_features").fetchall() == [
+            (100, "Tea")
+        ]
+        con.execute("delete from clean.order_items")
+        features_of(con)
+        assert con.execute("select favourite_category from features.customer_features").fetchall() == [("unknown",)]

@@ -59,13 +59,16 @@ def _build(con: duckdb.DuckDBPyConnection) -> None:
 @pytest.fixture(scope="module")
 def _segmented_shop() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect(":memory:", config={"threads": 1}) as con:
-        con.execute("create schema clean; create schema segments")
+        con.execute("create schema clean; create schema features; create schema segments")
         for name in WAREHOUSE_TABLES:
             columns = ", ".join(f"{quote(column.name)} {column.sql_type}" for column in CONTRACT[name].columns)
             con.execute(f"create table clean.{name} ({columns})")
         con.execute(
             "create table clean.contact_flags "
             "(customer_id VARCHAR, has_email BOOLEAN, has_valid_email BOOLEAN, is_email_shared BOOLEAN)"
+        )
+        con.execute(
+            "create table features.product_guards (product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
         )
         # The feature tables without rows, for their columns and types.
         for name in ("order_lines", "customer_shares", "reachability", "customer_features"):

@@ -72,7 +72,16 @@
 -- column region: Region, state or sales territory; unknown when not known (the text NA is a value).
 -- column email_consent: True when the customer agreed to marketing e-mail by the as-of date and has not withdrawn it.
 -- column is_reachable: True with consent, a valid address no other customer has, and not known to be a minor.
-with orders as (
+with sensitive_categories as (
+    select p.category
+    from clean.products as p
+    inner join features.product_guards as g on g.product_id = p.product_id
+    where p.category is not null
+    group by p.category
+    having bool_and(g.is_sensitive)
+),
+
+orders as (
     select
         customer_id,
         order_id,
@@ -310,7 +319,8 @@ select
     round(o.campaign_orders / o.order_count, 6) as campaign_order_share,
     round(o.price_level, 6) as price_level,
     coalesce(tc.known_values, 0) as category_count,
-    coalesce(tc.favourite, p.favourite_category, 'unknown') as favourite_category,
+    coalesce(tc.favourite, case when sc.category is null then p.favourite_category end, 'unknown')
+        as favourite_category,
     tc.favourite_share as favourite_category_share,
     coalesce(tb.favourite, p.favourite_brand, 'unknown') as favourite_brand,
     tb.favourite_share as favourite_brand_share,
@@ -383,5 +393,6 @@ left join campaigns as k on k.customer_id = r.customer_id
 left join given as g on g.customer_id = r.customer_id
 left join clean.demographics as d on d.customer_id = r.customer_id
 left join clean.preferences as p on p.customer_id = r.customer_id
+left join sensitive_categories as sc on sc.category = p.favourite_category
 left join memberships as l on l.customer_id = r.customer_id
 order by r.customer_id

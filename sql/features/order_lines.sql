@@ -11,6 +11,7 @@
 -- column category: Category of the product; unknown when the line has no product or the product no category.
 -- column subcategory: Subcategory of the product; unknown when not given.
 -- column brand: Brand of the product; unknown when not given.
+-- column is_sensitive: True for goods of a sensitive category, which never enter taste, names, copy or an offer.
 -- column quantity: Units sold on the line.
 -- column unit_price: Price per unit before the discount, in the source's currency; gross_amount over quantity where the source gives the line amount.
 -- column gross_amount: Money for the line before its discount, in the source's currency (net_amount + discount_amount).
@@ -137,6 +138,7 @@ priced as (
         coalesce(p.subcategory, 'unknown') as subcategory,
         coalesce(p.brand, 'unknown') as brand,
         p.list_price,
+        coalesce(g.is_sensitive, false) as is_sensitive,
         case
             when r.order_item_id is null then 0
             when r.is_whole_line then l.quantity
@@ -144,6 +146,7 @@ priced as (
         end as returned_quantity
     from lines as l
     left join clean.products as p on p.product_id = l.product_id
+    left join features.product_guards as g on g.product_id = l.product_id
     left join returned as r on r.order_item_id = l.order_item_id
 )
 
@@ -159,6 +162,7 @@ select
     l.category,
     l.subcategory,
     l.brand,
+    l.is_sensitive,
     l.quantity,
     l.unit_price,
     cast(l.net_amount + l.discount_amount as decimal(18, 4)) as gross_amount,
