@@ -1,8 +1,8 @@
 -- Who stood 90 days ago where each stage stands today, by recency and number of orders: between the 5th and the 95th
--- percentile of the stage on both. What these customers bought since is the honest purchase rate of the stage. The
--- stage's own recent purchases are not: a customer is called active because of them, and lapsed for want of them. For
--- those who never bought (S0) it is everyone who had signed up by then without an order. Taste is that of today. A
--- customer can stand for more than one stage.
+-- percentile of the stage on both (the lower end of the orders less those of the last 90 days). What these customers
+-- bought since is the honest purchase rate of the stage. The stage's own recent purchases are not: a customer is called
+-- active because of them, and lapsed for want of them. For those who never bought (S0) it is everyone who had signed up
+-- by then without an order. Taste is that of today. A customer can stand for more than one stage.
 -- grain: one row per customer and stage segment
 -- column taste_segment_id: the customer's taste segment today; T0 for those who had not bought 90 days ago
 -- column stage_segment_id: the stage segment the customer stands for
@@ -25,7 +25,7 @@ bands as (
         members.stage_segment_id,
         quantile_disc(features.recency_days, 0.05) as low_recency_days,
         quantile_disc(features.recency_days, 0.95) as high_recency_days,
-        quantile_disc(features.order_count, 0.05) as low_order_count,
+        quantile_disc(features.order_count - coalesce(features.orders_last_90_days, 0), 0.05) as low_order_count,
         quantile_disc(features.order_count, 0.95) as high_order_count
     from segments.customer_segments as members
     inner join features.customer_features as features on features.customer_id = members.customer_id

@@ -1,0 +1,19 @@
+-- No brief offers a product without stock, below its margin floor after the brief's own discount, or in a sensitive
+-- category.
+-- group: business
+-- severity: error
+-- blocking: yes
+-- remedy: materialise campaigns/briefs after campaigns/promotable_products; a product's reason column says why.
+with offered as (
+    select brief_id, discount_share, unnest(string_split(product_ids, ',')) as product_id
+    from campaigns.briefs
+)
+select offered.brief_id, offered.product_id, offered.discount_share, promotable.reason
+from offered
+left join campaigns.promotable_products as promotable on promotable.product_id = offered.product_id
+where promotable.product_id is null
+   or not promotable.is_promotable
+   or promotable.is_sensitive
+   or promotable.stock_quantity - promotable.safety_stock < 1
+   or promotable.list_price * (1 - offered.discount_share) - promotable.unit_cost
+      < promotable.margin_floor_share * promotable.list_price * (1 - offered.discount_share) - 0.0001
