@@ -25,29 +25,37 @@ RESERVED_NAMES = frozenset(
 )  # fmt: skip
 
 #: Life-cycle positions: where a segment of that name lies, in standard deviations of each feature. `money` stands
-#: for the average order or, where a source has only that, the spend.
+#: for the average order or, where a source has only that, the spend. What the words of a name claim has a weight of
+#: at least _CLAIM and must be so; smaller weights only help to tell names apart.
 _STAGE_NAMES: tuple[tuple[str, dict[str, float]], ...] = (
-    ("Frequent big spenders", {"recency_days": -0.8, "order_count": 1.2, "money": 1.0, "tenure_days": 0.4}),
-    ("Frequent small baskets", {"recency_days": -0.8, "order_count": 1.2, "money": -0.8, "tenure_days": 0.4}),
-    ("Steady regulars", {"recency_days": -0.7, "order_count": 1.0, "money": 0.0, "tenure_days": 0.6}),
+    ("Frequent big spenders", {"recency_days": -0.5, "order_count": 1.2, "money": 1.0, "tenure_days": 0.4}),
+    ("Frequent small baskets", {"recency_days": -0.5, "order_count": 1.2, "money": -0.8, "tenure_days": 0.4}),
+    ("Steady regulars", {"recency_days": -0.7, "order_count": 1.0, "tenure_days": 0.5}),
+    ("Frequent buyers", {"order_count": 1.2}),
     ("Recent big spenders", {"recency_days": -0.8, "order_count": 0.2, "money": 1.2}),
-    ("Active bargain hunters", {"recency_days": -0.6, "order_count": 0.5, "discount_share": 1.2}),
-    ("New and curious", {"recency_days": -0.6, "order_count": -0.8, "tenure_days": -1.3}),
-    ("New with big baskets", {"recency_days": -0.5, "order_count": -0.5, "money": 1.0, "tenure_days": -1.2}),
+    ("Recently active", {"recency_days": -1.2}),
+    ("Active bargain hunters", {"recency_days": -0.7, "order_count": 0.5, "discount_share": 1.2}),
+    ("New and curious", {"recency_days": -0.5, "order_count": -0.5, "tenure_days": -1.3}),
+    ("New with big baskets", {"recency_days": -0.5, "order_count": -0.4, "money": 1.0, "tenure_days": -1.2}),
     ("Occasional big baskets", {"order_count": -0.7, "money": 1.2, "tenure_days": 0.2}),
     ("Occasional small baskets", {"order_count": -0.7, "money": -1.2}),
-    ("Occasional and recent", {"recency_days": -0.7, "order_count": -0.7, "tenure_days": 0.7}),
-    ("Fading newcomers", {"recency_days": 0.5, "order_count": -0.9, "tenure_days": -0.9}),
+    ("Occasional and recent", {"recency_days": -0.7, "order_count": -0.7, "tenure_days": 0.5}),
+    ("Occasional buyers", {"order_count": -1.2}),
+    ("Fading newcomers", {"recency_days": 0.7, "order_count": -0.5, "tenure_days": -0.9}),
     ("Lapsing", {"recency_days": 0.9, "order_count": 0.1, "tenure_days": 0.2}),
-    ("Lapsing regulars", {"recency_days": 0.7, "order_count": 0.9, "tenure_days": 0.6}),
+    ("Lapsing regulars", {"recency_days": 0.8, "order_count": 0.9, "tenure_days": 0.4}),
     ("Lapsing big spenders", {"recency_days": 0.9, "money": 1.0}),
     ("Lapsed small baskets", {"recency_days": 0.9, "order_count": -0.4, "money": -1.0}),
     ("Lapsed bargain hunters", {"recency_days": 0.8, "order_count": -0.3, "discount_share": 1.2}),
-    ("Long gone", {"recency_days": 1.3, "order_count": -0.9, "tenure_days": 0.5}),
+    ("Long gone", {"recency_days": 1.3, "order_count": -0.6, "tenure_days": 0.4}),
     ("Deal seekers", {"discount_share": 1.5}),
     ("Full-price buyers", {"discount_share": -1.3, "money": 0.4}),
     ("Frequent returners", {"return_share": 1.6}),
 )
+_CLAIM = 0.7
+#: Nearer to the rest than this, a claim would mislead.
+_CLEAR = 0.35
+#: No template fits a segment whose direction differs from it more than this cosine says.
 _FITTING = 0.5
 _LIFT = 1.2
 
@@ -105,16 +113,8 @@ def _stage_candidates(
     if not any(money in position for position in positions):
         money = "monetary_amount"
     templates = [(name, where) for name, where in _STAGE_NAMES if name.casefold() not in used]
-    fit = np.zeros((len(new), len(templates)))
-    for row, position in enumerate(positions):
-        features = [name for name in position if "=" not in name and not name.endswith(" is missing")]
-        here = np.array([position[name] or 0.0 for name in features])
-        for column, (_, where) in enumerate(templates):
-            there = np.array([where.get("money" if name == money else name, 0.0) for name in features])
-            # A name may not speak of a feature that is not there.
-            unseen = sum(v * v for f, v in where.items() if (money if f == "money" else f) not in position)
-            size = float(np.linalg.norm(here)) * float(np.sqrt((there**2).sum() + unseen))
-            fit[row, column] = float(here @ there) / size if size > 0 else 0.0
+    fit = np.array([[_fit(position, where, money) for _, where in templates] for position in positions])
+    fit = fit.reshape(len(new), len(templates))
     candidates: dict[str, list[str]] = {}
     best: dict[int, int] = {}
     if new and templates:
@@ -124,6 +124,17 @@ def _stage_candidates(
         fitting = [templates[found][0]] if found is not None and fit[row, found] >= _FITTING else []
         candidates[segment_id] = fitting + list(_plain_candidates(positions[row], spec))
     return candidates
+
+
+def _fit(position: Mapping[str, float | None], where: Mapping[str, float], money: str) -> float:
+    """Cosine between a segment and a name, 0 when the segment does not bear out what the name claims."""
+    where = {money if name == "money" else name: weight for name, weight in where.items()}
+    for name, weight in where.items():
+        if abs(weight) >= _CLAIM and (position.get(name) or 0.0) * np.sign(weight) < _CLEAR:
+            return 0.0
+    here = {name: value or 0.0 for name, value in position.items() if "=" not in name and " is missing" not in name}
+    size = float(np.sqrt(sum(v * v for v in here.values()) * sum(w * w for w in where.values())))
+    return sum(here.get(name, 0.0) * weight for name, weight in where.items()) / size if size > 0 else 0.0
 
 
 def _plain_candidates(position: Mapping[str, float], spec: AxisSpec) -> Iterator[str]:

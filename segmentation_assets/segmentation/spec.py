@@ -158,6 +158,13 @@ def spec_from_settings(axis: str, settings: Mapping[str, Any]) -> AxisSpec:
     if unknown:
         raise AxisSpecError(f"Axis {axis}: unknown setting {', '.join(unknown)}; known are {', '.join(sorted(known))}.")
     changes: dict[str, Any] = dict(settings)
+    for key, value in changes.items():
+        usual = getattr(default, key)
+        wants = (int, float) if isinstance(usual, float) else type(usual)
+        if isinstance(usual, (bool, int, float, str)) and (
+            not isinstance(value, wants) or isinstance(value, bool) != isinstance(usual, bool)
+        ):
+            raise AxisSpecError(f"Axis {axis}: {key} is {value!r}; give a value like {usual!r}.")
     if "numeric" in changes:
         changes["numeric"] = tuple(_numeric(axis, item) for item in changes["numeric"])
     for key in ("categorical", "share_dimensions", "share_columns"):

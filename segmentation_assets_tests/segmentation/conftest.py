@@ -27,8 +27,8 @@ def _taste_world(seed: int, n: int = 3000, lines: tuple[int, int] = (5, 30), tas
     overall = rng.dirichlet(np.full(12, 5.0))
     order = np.concatenate([rng.permutation(12), rng.permutation(12)])
     chances = np.tile((1 - taste_share) * overall, (6, 1))
-    for taste in range(6):
-        chances[taste, order[3 * taste : 3 * taste + 3]] += taste_share * rng.dirichlet(np.full(3, 8.0))
+    for number in range(6):
+        chances[number, order[3 * number : 3 * number + 3]] += taste_share * rng.dirichlet(np.full(3, 8.0))
     taste = rng.integers(0, 6, n)
     total = rng.integers(lines[0], lines[1] + 1, n)
     counts = rng.multinomial(total, chances[taste])

@@ -57,7 +57,7 @@ def test_first_ids_are_numbered_by_the_ordering_score() -> None:
 @given(st.permutations(range(5)), st.integers(0, 1000))
 def test_the_order_of_clusters_never_changes_who_is_who(order: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    shared = np.diag(rng.integers(50, 500, 5)).astype(float) + rng.integers(0, 10, (5, 5))
+    shared = np.diag(rng.integers(50, 500, 5).astype(float)) + rng.integers(0, 10, (5, 5)).astype(float)
     distances = rng.random((5, 5)) + 3 * (1 - np.eye(5))
     old_ids = [f"S{number}" for number in (1, 2, 4, 7, 9)]
     ordering = rng.random(5)
@@ -173,6 +173,22 @@ def test_tastes_are_named_after_what_they_buy_more_of(taste_world: Callable) -> 
             (pl.col("segment_id") == segment.segment_id) & (pl.col("fact") == f"lift category={first}")
         )["value"]
         assert lift[0] > 1.2
+
+
+def test_a_name_claims_nothing_that_is_not_so() -> None:
+    rng = np.random.default_rng(2)
+    often = rng.random(400) < 0.5
+    customers = pl.DataFrame(
+        {
+            "customer_id": [f"c{number:03d}" for number in range(400)],
+            "is_buyer": [True] * 400,
+            "order_count": np.where(often, rng.integers(8, 12, 400), rng.integers(1, 3, 400)),
+            "average_order_amount": rng.lognormal(3, 0.1, 400),
+            "return_share": rng.random(400) * 0.1,
+        }
+    )
+    _, axis = identified(customers, k=2)  # nothing is known of recency or tenure, and baskets are alike
+    assert sorted(segment.name for segment in axis.segments) == ["Frequent buyers", "Occasional buyers"]
 
 
 def test_one_segment_of_everyone_has_a_name() -> None:
