@@ -254,7 +254,7 @@ def _print_faults(found: FaultAgreement) -> None:
 
 def _rows(con: duckdb.DuckDBPyConnection, query: str) -> pl.DataFrame:
     """The rows of a query."""
-    return pl.DataFrame(con.execute(query).to_arrow_table())
+    return pl.DataFrame(con.sql(query).to_arrow_table())
 
 
 def main(home: Path) -> None:
