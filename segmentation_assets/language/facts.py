@@ -171,7 +171,7 @@ class FactBook:
 
 _MARKUP = re.compile(r"[{}\[\]<>|`\\]+")
 _URL = re.compile(r"(?i)\b(?:https?://|www\.)\S+")
-_ADDRESS = re.compile(r"\S+@\S+")
+_ADDRESS = re.compile(r"\S*@\S*")
 
 
 def clean_name(text: str | None, longest: int = 80) -> str:

@@ -16,6 +16,12 @@ from segmentation_assets.merchandising.plan import CampaignSpec, empty_table, ta
 
 _TABLE = "campaigns/promotable_products"
 
+#: A name stands in the e-mail as it is, so a name that presses or promises makes the e-mail do so.
+_LOUD_NAME = (
+    r"(?i)\b(hurry|flash sale|last chance|act now|act fast|ends soon|ends today|today only|limited time|don.t miss|"
+    r"selling fast|almost gone|while stocks last|urgent|guaranteed?|risk-free|cheapest|miracle|once in a lifetime)\b|!!"
+)
+
 
 def in_categories(terms: tuple[str, ...]) -> pl.Expr:
     """Whether category or subcategory holds one of `terms` as whole words, in any case."""
@@ -118,6 +124,10 @@ def _with_reason(frame: pl.DataFrame, spec: CampaignSpec, as_of: date, *, has_in
     floor = f"{spec.margin_floor_share * 100:g}%"
     problems: list[tuple[pl.Expr, pl.Expr]] = [
         (pl.col("is_sensitive"), pl.lit("In a sensitive category: never promoted.")),
+        (
+            pl.col("name").str.contains(_LOUD_NAME),
+            pl.lit("Its name presses or promises what nobody can keep; no e-mail may repeat it."),
+        ),
         (~pl.col("is_catalogued"), pl.lit("Sold, but not in the catalogue: nothing is known of its price and cost.")),
         (~pl.col("is_active").fill_null(value=True), pl.lit("Discontinued.")),
         (

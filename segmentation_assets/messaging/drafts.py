@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 from segmentation_assets.language.facts import Fact, FactBook, FactKind, clean_name
-from segmentation_assets.language.grounding import Finding
+from segmentation_assets.language.grounding import Finding, pressure_and_claims
 from segmentation_assets.language.segment_facts import is_sensitive
 from segmentation_assets.messaging.copywriter import write_copy
 from segmentation_assets.messaging.layout import lay_out
@@ -73,7 +73,8 @@ def brief_facts(
     if discount > 0:
         facts.append(Fact("discount", FactKind.SHARE, discount))
     category = clean_name(str(products[0]["category"] or ""), 30)
-    if category and category != "unknown" and not is_sensitive(category, sensitive):
+    is_loud = bool(pressure_and_claims(category, has_end_date=False, has_stock=False))
+    if category and category != "unknown" and not is_loud and not is_sensitive(category, sensitive):
         facts.append(Fact("category", FactKind.NAME, category))
     until = brief["valid_until"]
     if isinstance(until, date):

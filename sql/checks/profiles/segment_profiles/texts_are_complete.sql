@@ -4,15 +4,18 @@
 -- blocking: yes
 -- remedy: look at the column named; a fact it needs is missing, and its sentence was not left out.
 with texts as (
-    unpivot (
-        select
-            axis, segment_id, name, who, what, how, objective, message, channel, resonance, do_not,
+    select
+        axis,
+        segment_id,
+        unnest([
+            'name', 'who', 'what', 'how', 'objective', 'message', 'channel', 'resonance', 'do_not',
+            'confidence_sentence', 'change_since_last', 'top_categories', 'best_offer'
+        ]) as column_name,
+        unnest([
+            name, who, what, how, objective, message, channel, resonance, do_not,
             confidence_sentence, change_since_last, top_categories, best_offer
-        from profiles.segment_profiles
-    ) include nulls
-    on name, who, what, how, objective, message, channel, resonance, do_not, confidence_sentence, change_since_last,
-       top_categories, best_offer
-    into name column_name value content
+        ]) as content
+    from profiles.segment_profiles
 )
 select axis, segment_id, column_name, content
 from texts

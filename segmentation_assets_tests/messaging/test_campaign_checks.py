@@ -1,0 +1,208 @@
+"""Every check on profiles and campaigns: silent on good tables, and each fault found by the rule meant for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
+
+CHECKS = sorted(
+    str(path.relative_to(SQL_ROOT / "checks").with_suffix(""))
+    for folder in ("profiles", "campaigns")
+    for path in (SQL_ROOT / "checks" / folder).glob("*/*.sql")
+)
+
+GOOD = """
+create schema segments; create schema profiles; create schema campaigns; create schema clean;
+create table segments.segment_summary as select * from (values
+    ('stage', 'S1', 800, 500, 0.6::double), ('stage', 'S2', 700, 300, 0.4), ('taste', 'T1', 1500, 800, 1.0)
+) t(axis, segment_id, customers, reachable_customers, revenue_share);
+create table profiles.segment_profiles as select axis, segment_id, 'Name ' || segment_id as name, 'Who.' as who,
+    'What.' as what, 'How.' as how, 'Objective.' as objective, 'Message.' as message, 'E-mail' as channel,
+    'Resonance.' as resonance, 'Do not.' as do_not, 'Sure.' as confidence_sentence, customers, reachable_customers,
+    revenue_share, 'First run.' as change_since_last, 'Coffee' as top_categories, 'Offer.' as best_offer,
+    'embedded' as written_by, false as is_degraded from segments.segment_summary;
+create table clean.products as select 'P1' as product_id union all select 'P2';
+create table campaigns.promotable_products as select * from (values
+    ('P1', 20.0, 8.0, 100.0, 10.0, 0.15, 17.0, 0.53, 0.1, false, true, 'Good.'),
+    ('P2', 10.0, 9.5, 100.0, 10.0, 0.0, 10.0, 0.05, 0.1, false, false, 'Below the floor.')
+) t(product_id, list_price, unit_cost, stock_quantity, safety_stock, discount_share, offer_price, margin_share,
+    margin_floor_share, is_sensitive, is_promotable, reason);
+create table campaigns.product_affinity as select 'product' as dimension, 'P1' as value, 'T1' as taste_segment_id,
+    100 as buyers, 1500 as segment_customers, 0.0667 as purchase_rate, 0.05 as base_rate, 1.33 as lift,
+    1.2 as shrunken_lift;
+create table campaigns.product_segment_matches as select 'P1' as product_id, 'T1' as taste_segment_id,
+    'S1,S2' as stage_segment_ids, 1500 as audience_customers, 800 as reachable_customers, 0.05 as score,
+    0.04 as baseline_score, 10.0 as expected_buyers, 5::double as low, 15.0 as high, true as beats_baseline;
+create table campaigns.briefs as select * from (values
+    ('20240630-T1-loyal', 'S1', 0.0), ('20240630-T1-lapsing', 'S2', 0.15)
+) t(brief_id, stage_segment_ids, discount_share);
+alter table campaigns.briefs add column taste_segment_id varchar default 'T1';
+alter table campaigns.briefs add column product_ids varchar default 'P1';
+alter table campaigns.briefs add column starts_on date default date '2024-07-01';
+alter table campaigns.briefs add column valid_until date default date '2024-07-14';
+alter table campaigns.briefs add column audience_customers integer default 800;
+alter table campaigns.briefs add column reachable_customers integer default 500;
+alter table campaigns.briefs add column expected_margin_amount double default 50;
+alter table campaigns.briefs add column low_margin_amount double default 20;
+alter table campaigns.briefs add column high_margin_amount double default 80;
+create table campaigns.email_drafts as select brief_id || '-' || v.variant as draft_id, brief_id, v.variant,
+    taste_segment_id, stage_segment_ids, product_ids, discount_share, valid_until, 'Look' as call_to_action,
+    audience_customers, 'Subject ' || v.variant as subject, 'Until 14 July.' as preheader,
+    'Hello [[first_name|there]], [[campaign_url]] [[unsubscribe_url]] [[postal_address]]' as body_text,
+    '<style>@media x {}</style><p>Hello [[first_name|there]], [[unsubscribe_url]] [[postal_address]]</p>' as body_html,
+    'draft' as status from campaigns.briefs cross join (values ('A'), ('B')) v(variant);
+"""
+
+DRAFTS = "update campaigns.email_drafts set"
+BRIEFS = "update campaigns.briefs set"
+#: rule -> statements that break it
+FAULTS: dict[str, list[str]] = {
+    "profiles/segment_profiles/one_profile_per_segment": [
+        "delete from profiles.segment_profiles where segment_id = 'S1'",
+        "insert into profiles.segment_profiles select * from profiles.segment_profiles where segment_id = 'S1'",
+        "delete from segments.segment_summary where segment_id = 'T1'",
+    ],
+    "profiles/segment_profiles/names_are_unique": [
+        "update profiles.segment_profiles set name = 'same '", "update profiles.segment_profiles set name = null",
+    ],
+    "profiles/segment_profiles/texts_are_complete": [
+        "update profiles.segment_profiles set who = ' '", "update profiles.segment_profiles set how = 'They {{x}}'",
+        "update profiles.segment_profiles set best_offer = null",
+    ],
+    "profiles/segment_profiles/figures_match_summary": [
+        "update profiles.segment_profiles set customers = 801 where segment_id = 'S1'",
+        "update profiles.segment_profiles set revenue_share = 0.61 where segment_id = 'S1'",
+    ],
+    "profiles/segment_profiles/no_pressure_and_no_address": [
+        "update profiles.segment_profiles set message = 'Hurry! Flash sale!'",
+        "update profiles.segment_profiles set who = 'Write to ann@example.com'",
+    ],
+    "profiles/segment_profiles/no_degraded_profile": ["update profiles.segment_profiles set is_degraded = true"],
+    "campaigns/promotable_products/one_row_per_product": [
+        "update campaigns.promotable_products set product_id = 'P1'",
+        "update campaigns.promotable_products set reason = ''",
+    ],
+    "campaigns/promotable_products/products_are_known": ["delete from clean.products where product_id = 'P1'"],
+    "campaigns/promotable_products/promotable_means_stock_and_margin": [
+        "update campaigns.promotable_products set stock_quantity = 10 where product_id = 'P1'",
+        "update campaigns.promotable_products set is_promotable = true",
+        "update campaigns.promotable_products set is_sensitive = true where product_id = 'P1'",
+    ],
+    "campaigns/product_affinity/rates_are_consistent": [
+        "update campaigns.product_affinity set buyers = 1501", "update campaigns.product_affinity set shrunken_lift = 1.5",
+        "update campaigns.product_affinity set shrunken_lift = 0.9",
+    ],
+    "campaigns/product_affinity/one_row_per_value_and_taste": [
+        "insert into campaigns.product_affinity select * from campaigns.product_affinity",
+        "update campaigns.product_affinity set taste_segment_id = 'T9'",
+    ],
+    "campaigns/product_segment_matches/one_row_per_product_and_audience": [
+        "insert into campaigns.product_segment_matches select * from campaigns.product_segment_matches",
+        "update campaigns.product_segment_matches set reachable_customers = 1501",
+        "update campaigns.product_segment_matches set audience_customers = -1, reachable_customers = -1",
+        "update campaigns.product_segment_matches set low = 11",
+        "update campaigns.product_segment_matches set baseline_score = 0.06",
+    ],
+    "campaigns/product_segment_matches/segments_exist": [
+        "update campaigns.product_segment_matches set stage_segment_ids = 'S1,S8'",
+        "update campaigns.product_segment_matches set taste_segment_id = 'T9'",
+    ],
+    "campaigns/product_segment_matches/products_are_promotable": [
+        "update campaigns.product_segment_matches set product_id = 'P2'",
+        "update campaigns.product_segment_matches set product_id = 'P3'",
+        "update campaigns.promotable_products set stock_quantity = 5",
+        "update campaigns.promotable_products set is_sensitive = true",
+    ],
+    "campaigns/briefs/one_row_per_brief": [
+        f"{BRIEFS} valid_until = date '2024-06-30', starts_on = date '2024-06-30'", f"{BRIEFS} product_ids = ''",
+        f"{BRIEFS} product_ids = 'a,b,c,d,e,f,g'", f"{BRIEFS} reachable_customers = 801",
+        f"{BRIEFS} audience_customers = -1, reachable_customers = -2", f"{BRIEFS} brief_id = 'one'",
+        f"{BRIEFS} low_margin_amount = 60",
+    ],
+    "campaigns/briefs/segments_exist": [f"{BRIEFS} stage_segment_ids = 'S1,S7'", f"{BRIEFS} taste_segment_id = 'T7'"],
+    "campaigns/briefs/products_hold_stock_and_margin": [
+        f"{BRIEFS} product_ids = 'P1,P2'", f"{BRIEFS} discount_share = 0.58",
+        "update campaigns.promotable_products set stock_quantity = 10",
+        "update campaigns.promotable_products set is_sensitive = true",
+    ],
+    "campaigns/briefs/loyal_and_lapsing_differ": [f"{BRIEFS} discount_share = 0.15"],
+    "campaigns/email_drafts/two_variants_per_brief": [
+        "delete from campaigns.email_drafts where variant = 'B'", f"{DRAFTS} subject = 'Same'", f"{DRAFTS} status = 'sent'",
+        "delete from campaigns.email_drafts where stage_segment_ids = 'S1'",
+        "delete from campaigns.briefs where stage_segment_ids = 'S1'",
+    ],
+    "campaigns/email_drafts/same_offer_as_brief": [
+        f"{DRAFTS} discount_share = 0.2", f"{DRAFTS} product_ids = 'P2'", f"{DRAFTS} valid_until = date '2024-07-20'",
+    ],
+    "campaigns/email_drafts/no_unresolved_field": [
+        f"{DRAFTS} subject = 'Save {{{{discount}}}}'", f"{DRAFTS} body_html = '{{% if x %}}'",
+        f"{DRAFTS} body_text = 'Dear [[last_name|x]]'", f"{DRAFTS} body_text = 'Dear [[first_name]]'",
+    ],
+    "campaigns/email_drafts/unsubscribe_and_address": [
+        f"{DRAFTS} body_text = '[[postal_address]]'", f"{DRAFTS} body_html = '[[unsubscribe_url]]'",
+    ],
+    "campaigns/email_drafts/no_unsupported_urgency": [
+        f"{DRAFTS} subject = 'Hurry! Flash sale!'", f"{DRAFTS} body_html = '<p>Only 3 left</p>'",
+        f"{DRAFTS} preheader = 'Last chance, until 3 July'", f"{DRAFTS} call_to_action = 'Buy now!!'",
+        f"{DRAFTS} body_text = 'Guaranteed.'",
+    ],
+    "campaigns/email_drafts/no_address": [
+        f"{DRAFTS} body_text = 'ann@example.com'", f"{DRAFTS} body_html = '<p>ann@example.com</p>'",
+        f"{DRAFTS} subject = '@you'",
+    ],
+    "campaigns/email_drafts/products_hold_stock_and_margin": [
+        f"{DRAFTS} product_ids = 'P2'", f"{DRAFTS} discount_share = 0.58",
+        "update campaigns.promotable_products set stock_quantity = 10",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
+    con = duckdb.connect()
+    con.execute(GOOD)
+    yield con
+    con.close()
+
+
+def _offending(con: duckdb.DuckDBPyConnection, check: str) -> list[tuple[object, ...]]:
+    model = load_model(SQL_ROOT / "checks" / f"{check}.sql")
+    return con.execute(model.query, {"as_of": "2024-06-30"} if model.needs_as_of else {}).fetchall()
+
+
+def test_every_check_has_faults_that_it_must_find_and_a_full_header() -> None:
+    assert set(FAULTS) == set(CHECKS)
+    for check in CHECKS:
+        facts = load_model(SQL_ROOT / "checks" / f"{check}.sql").facts
+        assert facts["group"] in {"contract", "references", "business"}, check
+        assert facts["severity"] in {"error", "warning"} and facts["blocking"] in {"yes", "no"}, check
+        assert facts["severity"] == "error" or facts["blocking"] == "no", check
+        assert facts["remedy"], check
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_good_tables_pass(warehouse: duckdb.DuckDBPyConnection, check: str) -> None:
+    assert _offending(warehouse, check) == []
+
+
+@pytest.mark.parametrize(("check", "fault"), [(check, fault) for check, faults in FAULTS.items() for fault in faults])
+def test_a_fault_is_found(warehouse: duckdb.DuckDBPyConnection, check: str, fault: str) -> None:
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(fault)
+        assert _offending(warehouse, check), fault
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_urgency_with_the_real_end_date_passes(warehouse: duckdb.DuckDBPyConnection) -> None:
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(f"{DRAFTS} preheader = 'Last chance, until 14 July'")
+        assert _offending(warehouse, "campaigns/email_drafts/no_unsupported_urgency") == []
+    finally:
+        warehouse.execute("rollback")
