@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from segmentation_assets.segmentation.kmeans import Array, Labels
 from segmentation_assets.segmentation.matrix import FeatureMatrix
@@ -57,9 +58,7 @@ def segment_drivers(
             label, unit, raw = originals[column]
             difference = float(differences[cluster, column])
             mean, overall = known_mean(raw[inside]), known_mean(raw)
-            here, there = (mean, overall) if unit == "share" else (known_median(raw[inside]), known_median(raw))
-            if here == there:
-                here, there = mean, overall
+            here, there = _quoted(raw, inside, unit, difference)
             records.append(
                 (
                     spec.axis, segment_id, rank, names[column], rounded(mean), rounded(overall), rounded(difference),
@@ -67,6 +66,20 @@ def segment_drivers(
                 )
             )  # fmt: skip
     return pl.DataFrame(records, schema=DRIVER_SCHEMA, orient="row")
+
+
+def _quoted(raw: Array, inside: NDArray[np.bool_], unit: str, difference: float) -> tuple[float, float]:
+    """The pair of figures a sentence quotes: medians (means for shares), or the others when only they bear it out.
+
+    Differences are measured on the transformed scale, where a mean in original units may point the other way.
+    """
+    medians = known_median(raw[inside]), known_median(raw)
+    means = known_mean(raw[inside]), known_mean(raw)
+    first, second = (means, medians) if unit == "share" else (medians, means)
+    for here, there in (first, second):
+        if (here - there) * difference > 0:
+            return here, there
+    return first
 
 
 def original_units(matrix: FeatureMatrix, name: str, spec: AxisSpec) -> tuple[str, str, Array]:
@@ -90,8 +103,11 @@ def original_units(matrix: FeatureMatrix, name: str, spec: AxisSpec) -> tuple[st
 
 
 def sentence(label: str, unit: str, difference: float, here: float, there: float) -> str:
-    """One sentence on one feature of one segment, in original units."""
-    size = abs(difference)
+    """One sentence on one feature of one segment, in original units.
+
+    `difference` in standard deviations decides the words, unless the two figures quoted point the other way.
+    """
+    size = abs(difference) if (here - there) * difference > 0 else 0.0
     side = "below" if difference < 0 else "above"
     if size >= 1:
         where = f"far {side} the rest"

@@ -175,14 +175,16 @@ def _taste_candidates(segment_id: str, facts: pl.DataFrame, spec: AxisSpec) -> I
         more.append((value - overall, spec.label(item) if dimension == "amounts" else item))
     more.sort(key=lambda pair: (-round(pair[0], 6), pair[1]))
     words = [word for _, word in more]
+    # A category may be called "Home & Living": then the names are joined by a word.
+    link = " and " if any("&" in word for word in words[:3]) else " & "
     if words:
         second_counts = len(more) > 1 and more[1][0] >= 0.5 * more[0][0]
-        pair = f"{words[0]} & {words[1]}" if len(words) > 1 else words[0]
+        pair = link.join(words[:2])
         yield pair if second_counts else words[0]
         yield words[0] if second_counts else pair
         if len(words) > 2:
-            yield f"{words[0]}, {words[1]} & {words[2]}"
-            yield f"{words[0]} & {words[2]}"
+            yield f"{words[0]}, {words[1]}{link}{words[2]}"
+            yield f"{words[0]}{link}{words[2]}"
         yield f"Mostly {words[0]}"
     else:
         yield "Mixed baskets"

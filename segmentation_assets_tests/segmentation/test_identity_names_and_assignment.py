@@ -271,6 +271,7 @@ def test_drivers_speak_in_original_units(stage_world: Callable) -> None:
     assert (
         sentence("Recency", "days", -1.2, 12, 180) == "Recency is far below the rest: 12 days against 180 days overall."
     )
+    assert "like the rest" in sentence("Return share", "share", -0.2, 0.055, 0.054)  # never "below: 5.5 against 5.4"
     slight = sentence("Return share", "share", 0.2, 0.05, 0.031)
     assert slight == "Return share is slightly above the rest: 5.0 % against 3.1 % overall."
 
