@@ -93,7 +93,10 @@ class FeatureSettings(_Section):
     """One numeric feature of an axis."""
 
     name: str
-    transform: Literal["log", "rank", "asinh", "none"] = "none"
+    transform: Literal["log", "sqrt", "rank", "asinh", "none"] = "none"
+    title: str = Field("", description="What a reader sees; the name, when empty.")
+    unit: Literal["", "days", "amount", "share", "count"] = ""
+    weight: float = Field(1.0, gt=0, le=10, description="Weight of the scaled column.")
 
 
 class AxisSettings(_Section):
@@ -101,7 +104,7 @@ class AxisSettings(_Section):
 
     is_on: bool | None = Field(None, description="False switches the axis off.")
     features: list[FeatureSettings | str] | None = Field(
-        None, description="Numeric features; a name, or {name, transform}."
+        None, description="Numeric features; a name, or {name, transform, title, unit, weight}."
     )
     categories: list[str] | None = Field(None, description="Categorical features, one-hot encoded.")
     shares: list[Literal["category", "brand", "channel"]] | None = Field(
@@ -279,6 +282,20 @@ def load_settings(home: Home, flags: Mapping[str, Any] | None = None) -> Setting
     return _validate(merged, "the settings")
 
 
+def axis_settings(settings: Settings, axis: str, of_source: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set of an axis: by the source (`of_source`, its source.toml) and, winning, by the settings.
+
+    Raises SettingsError when the source sets something that is no setting of an axis.
+    """
+    try:
+        source = AxisSettings.model_validate(dict(of_source))
+    except ValidationError as error:
+        sentences = " ".join(_sentence(dict(problem), ("segments", axis)) for problem in error.errors())
+        raise SettingsError(f"In the source's source.toml: {sentences}") from None
+    own: AxisSettings = getattr(settings.segments, axis)
+    return {**source.model_dump(exclude_none=True), **own.model_dump(exclude_none=True)}
+
+
 def record_flags(home: Home, flags: Mapping[str, Any]) -> None:
     """Remember the flags of a run, on top of those remembered before; written whole or not at all."""
     recorded = merge(_read_recorded(home), _without_none(flags))
@@ -352,8 +369,8 @@ def _validate(values: Mapping[str, Any], where: str) -> Settings:
         raise SettingsError(f"In {where}: " + " ".join(sentences)) from None
 
 
-def _sentence(problem: dict[str, Any]) -> str:
-    path = [str(part) for part in problem["loc"]]
+def _sentence(problem: dict[str, Any], inside: tuple[str, ...] = ()) -> str:
+    path = [*inside, *(str(part) for part in problem["loc"])]
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
         known = _known_keys(path[:-1])

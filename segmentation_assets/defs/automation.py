@@ -34,19 +34,6 @@ assign = dg.define_asset_job(
 )
 
 
-@dg.definitions
-def schedules() -> dg.Definitions:
-    """The schedule; a function, because its time is a setting and no setting is read when a module is imported."""
-    daily_assign = dg.ScheduleDefinition(
-        name="daily_assign",
-        job=assign,
-        cron_schedule=load_settings(find_home()).automation.assign_cron,
-        execution_timezone="UTC",
-        description="New customers get their segment every day; segments themselves stay as they are.",
-    )
-    return dg.Definitions(schedules=[daily_assign])
-
-
 _ENDINGS = {
     dg.DagsterRunStatus.SUCCESS: "ok",
     dg.DagsterRunStatus.FAILURE: "failed",
@@ -113,3 +100,20 @@ def campaign_start_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.Ru
 def failed_run_line(context: dg.RunFailureSensorContext) -> None:
     """A log line by default."""
     context.log.error(f"Run {context.dagster_run.run_id} of {context.dagster_run.job_name} failed.")
+
+
+@dg.definitions
+def automation() -> dg.Definitions:
+    """All of them; a function, because the schedule's time is a setting and none is read when a module is imported."""
+    daily_assign = dg.ScheduleDefinition(
+        name="daily_assign",
+        job=assign,
+        cron_schedule=load_settings(find_home()).automation.assign_cron,
+        execution_timezone="UTC",
+        description="New customers get their segment every day; segments themselves stay as they are.",
+    )
+    return dg.Definitions(
+        jobs=[full_refresh, recluster, assign],
+        schedules=[daily_assign],
+        sensors=[customer_growth_sensor, campaign_start_sensor, failed_run_line],
+    )

@@ -16,7 +16,6 @@ from segmentation_assets.orchestration.table_steps import (
     sql_table,
 )
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
-from segmentation_assets.sources.clean_checks import contract_check_query, reference_check_query
 from segmentation_assets.sources.cleaning import (
     TableCounts,
     clean_contacts,
@@ -25,7 +24,8 @@ from segmentation_assets.sources.cleaning import (
     write_row_accounting,
 )
 from segmentation_assets.sources.contract import CONTRACT, WAREHOUSE_TABLES
-from segmentation_assets.sources.profiling import PROFILE_TYPES, profile_tables
+from segmentation_assets.sources.contract_checks import contract_check_query, reference_check_query
+from segmentation_assets.sources.profiling import PROFILE_COLUMNS, PROFILE_TYPES, profile_tables
 
 
 def _rules(name: str) -> list[checks.Rule]:
@@ -36,18 +36,19 @@ def _rules(name: str) -> list[checks.Rule]:
             "contract",
             "contract",
             "Keys are unique, required columns filled, values within what the contract allows.",
-            contract_check_query(table),
+            contract_check_query(name),
             is_blocking=True,
             remedy="Compare with quality.rejected_rows: a cleaning rule is missing.",
         )
     ]
-    if table.parents:
+    references = reference_check_query(name)
+    if references is not None:
         rules.append(
             checks.Rule(
                 "references",
                 "references",
                 f"Every reference to {', '.join(table.parents)} leads to a clean row.",
-                reference_check_query(table),
+                references,
                 is_blocking=True,
                 remedy="Clean the parent tables and this one in one run.",
             )
@@ -170,10 +171,11 @@ capabilities = sql_table("quality/capabilities", "quality")
         "One row per column of a clean table: type, unknowns, distinct values, quantiles, outliers, frequent values. "
         "Nothing but counts for ids, free text and protected attributes.",
         types=PROFILE_TYPES,
+        texts=PROFILE_COLUMNS,
         deps=[f"clean/{name}" for name in WAREHOUSE_TABLES],
     ),
 )
 def data_profile(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
     """Profile every clean table."""
     with warehouse.get_connection(read_only=True) as con:
-        return Computed(profile_tables(con, WAREHOUSE_TABLES))
+        return Computed(profile_tables(con, [f"clean/{name}" for name in WAREHOUSE_TABLES]))
