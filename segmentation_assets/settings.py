@@ -80,11 +80,20 @@ class PrivacySettings(_Section):
     minimum_cell: int = Field(50, ge=1, description="No figure on fewer people than this leaves the warehouse.")
     unknown_age_is_minor: bool = Field(False, description="Treat customers without a birth year as minors.")
     sensitive_categories: list[str] = Field(
-        default_factory=lambda: ["Pregnancy", "Health", "Sexual wellness", "Religion", "Gambling"],
+        default_factory=lambda: [
+            "Pregnancy",
+            "Maternity",
+            "Health",
+            "Sexuality",
+            "Sexual wellness",
+            "Faith",
+            "Religion",
+            "Gambling",
+        ],
         description="Categories or subcategories that never enter taste, names, copy or an offer.",
     )
     age_restricted_categories: list[str] = Field(
-        default_factory=lambda: ["Wine & Spirits", "Alcohol", "Tobacco"],
+        default_factory=lambda: ["Alcohol", "Wine", "Beer", "Spirits", "Tobacco", "Cigars", "Vaping", "Knives"],
         description="Categories offered to known adults only.",
     )
 
@@ -128,17 +137,28 @@ class SegmentSettings(_Section):
     taste: AxisSettings = Field(default=AxisSettings(), description="What to offer.")
 
 
+class DiscountSettings(_Section):
+    """Discounts by group of stages; a group that is not named gets campaigns.discount_share."""
+
+    loyal: Share = Field(0.0, description="Loyal customers buy anyway: a discount would only cost margin.")
+    new: Share = 0.10
+    lapsing: Share = 0.15
+    lapsed: Share = 0.20
+    never_bought: Share = 0.10
+
+
 class CampaignSettings(_Section):
     """What may be offered, to whom and for how long."""
 
     margin_floor_share: Share = Field(0.10, description="Smallest margin after the discount, as share of price.")
-    safety_stock: int = Field(5, ge=0, description="Units kept back when stock is counted.")
-    discount_share: Share = Field(0.10, description="Ordinary discount.")
-    win_back_discount_share: Share = Field(0.15, description="Discount for lapsing customers.")
-    products_per_brief: int = Field(3, ge=1, le=6, description="Products in one campaign.")
+    safety_stock: float = Field(5, ge=0, description="Units kept back when stock is counted.")
+    cover_days: float = Field(14, ge=0, description="Days of ordinary sales kept back beside it.")
+    discount_share: Share = Field(0.05, description="Ordinary discount.")
+    discounts: DiscountSettings = DiscountSettings()
+    control_share: Share = Field(0.10, description="Share of an audience held out, to see what an e-mail causes.")
+    products_per_brief: int = Field(6, ge=1, le=6, description="Products in one campaign.")
     max_briefs: int = Field(5, ge=1, le=20, description="Campaigns proposed at once.")
     valid_days: int = Field(14, ge=1, le=90, description="Days an offer is valid.")
-    response_days: int = Field(90, ge=7, le=365, description="Days over which purchase rates are counted.")
 
 
 class AutomationSettings(_Section):

@@ -122,6 +122,7 @@ def test_every_setting_stands_in_the_committed_file_with_its_default() -> None:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for key in field.annotation.model_fields
         if key not in shown.get(section, {})
+        or (section == "campaigns" and key == "discounts" and len(shown[section][key]) != 5)
     ]
     assert missing == []
     plain = {name: value for name, value in shown.items() if name != "segments"}
