@@ -129,7 +129,7 @@ def _plan(
     spread = _Z90 * float(np.sqrt(np.sum(deviation**2)))
     expected = float(chosen["expected_margin_amount"].sum())
     audience, reachable = int(chosen["audience_customers"][0]), int(chosen["reachable_customers"][0])
-    who = "known adults " if is_adult_only else ""
+    who = "known adults" if is_adult_only else "customers"
     taste_words = "whose taste is not known yet" if taste_id == "T0" else f"with the taste {taste}"
     products = _spoken(chosen["name"].to_list())
     until = day(valid_until)
@@ -144,9 +144,9 @@ def _plan(
     adults = "-adults" if is_adult_only else ""
     return {
         "brief_id": f"{as_of:%Y%m%d}-{taste_id}-{group.replace('_', '-')}{adults}",
-        "name": f"{words} · {taste}{' (adults)' if is_adult_only else ''}",
+        "name": f"{words}{'' if taste_id == 'T0' else f' · {taste}'}{' (adults)' if is_adult_only else ''}",
         "objective": objective,
-        "audience": f"{count(reachable)} reachable of {count(audience)} {who}in {stages} {taste_words}.",
+        "audience": f"{count(reachable)} reachable of {count(audience)} {who} in {stages} {taste_words}.",
         "taste_segment_id": taste_id,
         "stage_segment_ids": stage_ids,
         "product_ids": ",".join(chosen["product_id"].to_list()),

@@ -137,7 +137,7 @@ def build_brief(
     quality.row_accounting. `verdicts`: by axis, from AXIS_choice. `previous_summary`: the summary of the run before
     and `previous_as_of` its date; None at the first run.
     """
-    moves = _moves(briefs, drafts, matches, promotable, currency)
+    moves = _moves(briefs, drafts, matches, promotable, _segment_names(summary), currency=currency)
     lines, sentence = _accounting(accounting)
     return BriefModel(
         title=clean_name(title) or "The shop",
@@ -259,8 +259,20 @@ def _moved(
     return tuple(lines)
 
 
+def _segment_names(summary: pl.DataFrame) -> dict[tuple[str, str], str]:
+    return {
+        (row["axis"], row["segment_id"]): clean_name(row["name"]) or row["segment_id"] for row in summary.to_dicts()
+    }
+
+
 def _moves(
-    briefs: pl.DataFrame, drafts: pl.DataFrame, matches: pl.DataFrame, promotable: pl.DataFrame, currency: str
+    briefs: pl.DataFrame,
+    drafts: pl.DataFrame,
+    matches: pl.DataFrame,
+    promotable: pl.DataFrame,
+    segment_names: Mapping[tuple[str, str], str],
+    *,
+    currency: str,
 ) -> tuple[Move, ...]:
     names = dict(zip(promotable["product_id"], promotable["name"], strict=True))
     subjects: dict[str, list[str]] = {}
@@ -299,6 +311,9 @@ def _moves(
             else "At equal size the most active customers buy these as often or more: "
             "do this for its objective, not its rate."
         )
+        stages = [segment_names.get(("stage", stage), stage) for stage in brief["stage_segment_ids"].split(",")]
+        taste = segment_names.get(("taste", brief["taste_segment_id"]), brief["taste_segment_id"])
+        label = " / ".join(stages) if brief["taste_segment_id"] == "T0" else f"{' / '.join(stages)} · {taste}"
         discount = _number(brief["discount_share"])
         price = f"at {share(discount)} off" if discount else "at full price"
         moves.append(
@@ -307,7 +322,7 @@ def _moves(
                 brief_id=brief["brief_id"],
                 title=clean_name(brief["name"], 120),
                 sentence=(
-                    f"Offer {listed} {price} to {count(reachable)} reachable customers until "
+                    f"Offer {listed} {price} to {count(reachable)} reachable {label} customers until "
                     f"{day(brief['valid_until'])}. "
                     f"{brief['objective']}"
                 ),
@@ -352,16 +367,16 @@ def _avoid(briefs: pl.DataFrame, promotable: pl.DataFrame, profiles: pl.DataFram
         kinds = (
             left_out.with_columns(
                 kind=pl.when(pl.col("is_sensitive"))
-                .then(pl.lit("are in sensitive categories"))
+                .then(pl.lit("in sensitive categories"))
                 .when(pl.col("reason").str.starts_with("Stock"))
-                .then(pl.lit("have too little stock"))
+                .then(pl.lit("with too little stock"))
                 .when(pl.col("reason").str.starts_with("Margin"))
-                .then(pl.lit("would sell below the margin floor"))
+                .then(pl.lit("below the margin floor"))
                 .when(pl.col("reason").str.starts_with("Discontinued"))
-                .then(pl.lit("are discontinued"))
+                .then(pl.lit("discontinued"))
                 .when(pl.col("reason").str.starts_with("No purchase cost"))
-                .then(pl.lit("have no known cost"))
-                .otherwise(pl.lit("fail another rule"))
+                .then(pl.lit("without a known cost"))
+                .otherwise(pl.lit("failing another rule"))
             )
             .group_by("kind")
             .len()

@@ -265,7 +265,8 @@ def test_whatever_the_facts_every_text_stays_grounded(
         schema=METRICS, orient="row",
     )  # fmt: skip
     mix = pl.DataFrame(
-        [("taste", "T1", "category", names[1], 10, 100, 1.0, 0.5, 0.2), ("stage", "S1", "channel", names[0], 9, 9, 1.0, 0.8, 0.4)],
+        [("taste", "T1", "category", names[1], 10, 100, 1.0, 0.5, 0.2),
+         ("stage", "S1", "channel", names[0], 9, 9, 1.0, 0.8, 0.4)],
         schema=MIX, orient="row",
     )  # fmt: skip
     segments = _gather(

@@ -83,7 +83,8 @@ def shop() -> Iterator[duckdb.DuckDBPyConnection]:
         "create table features.reachability as select customer_id, is_minor, is_reachable, is_adult from people_frame"
     )
     con.execute(
-        "create table segments.customer_segments as select customer_id, taste_segment_id, stage_segment_id from people_frame"
+        "create table segments.customer_segments as "
+        "select customer_id, taste_segment_id, stage_segment_id from people_frame"
     )
     con.execute(
         "create table clean.customers as select customer_id, timestamp '2023-01-01' as signed_up_at from people_frame"

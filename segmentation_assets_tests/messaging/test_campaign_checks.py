@@ -93,7 +93,8 @@ FAULTS: dict[str, list[str]] = {
         "update campaigns.promotable_products set is_sensitive = true where product_id = 'P1'",
     ],
     "campaigns/product_affinity/rates_are_consistent": [
-        "update campaigns.product_affinity set buyers = 1501", "update campaigns.product_affinity set shrunken_lift = 1.5",
+        "update campaigns.product_affinity set buyers = 1501",
+        "update campaigns.product_affinity set shrunken_lift = 1.5",
         "update campaigns.product_affinity set shrunken_lift = 0.9",
     ],
     "campaigns/product_affinity/one_row_per_value_and_taste": [
@@ -131,7 +132,8 @@ FAULTS: dict[str, list[str]] = {
     ],
     "campaigns/briefs/loyal_and_lapsing_differ": [f"{BRIEFS} discount_share = 0.15"],
     "campaigns/email_drafts/two_variants_per_brief": [
-        "delete from campaigns.email_drafts where variant = 'B'", f"{DRAFTS} subject = 'Same'", f"{DRAFTS} status = 'sent'",
+        "delete from campaigns.email_drafts where variant = 'B'", f"{DRAFTS} subject = 'Same'",
+        f"{DRAFTS} status = 'sent'",
         "delete from campaigns.email_drafts where stage_segment_ids = 'S1'",
         "delete from campaigns.briefs where stage_segment_ids = 'S1'",
     ],

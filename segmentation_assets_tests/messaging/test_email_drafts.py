@@ -74,7 +74,7 @@ def test_every_brief_gets_two_variants_with_the_declared_columns() -> None:
 
 def test_the_offer_of_a_draft_is_its_brief_s() -> None:
     lapsing, loyal = _drafts("lapsing", 0.15)["body_text"][0], _drafts("loyal", 0.0)["body_text"][0]
-    assert "15% off each of these until 14 July 2024." in lapsing
+    assert "15% off each of these until 14 July 2024, already taken off above." in lapsing
     assert "- House Blend 250 g: €10.20" in lapsing and "€925.65" in lapsing
     assert "%" not in loyal and "- House Blend 250 g: €12.00" in loyal
     assert "€1,089.00" in loyal

@@ -44,8 +44,8 @@ def _brief_row(group: str, taste: str, name: str, discount: float, **changes: ob
 def _inputs(**changes: object) -> dict[str, object]:
     briefs = pl.DataFrame(
         [
-            _brief_row("loyal", "T1", "Early access · Coffee", 0.0, expected_margin_amount=1460.0, low_margin_amount=1180.0,
-                       high_margin_amount=1790.0, expected_buyers=120.0),
+            _brief_row("loyal", "T1", "Early access · Coffee", 0.0, expected_margin_amount=1460.0,
+                       low_margin_amount=1180.0, high_margin_amount=1790.0, expected_buyers=120.0),
             _brief_row("lapsing", "T1", "Win back · Coffee", 0.15),
         ],
         schema=table_schema("campaigns/briefs"),
@@ -105,7 +105,7 @@ def _nothing_to_offer() -> dict[str, object]:
 def test_a_move_says_what_to_whom_until_when_and_how_sure() -> None:
     first, second = _model().moves
     assert first.sentence.startswith(
-        "Offer House Blend b 250 g /b and 1 more at full price to 1,204 reachable customers"
+        "Offer House Blend b 250 g /b and 1 more at full price to 1,204 reachable Loyal · Coffee customers"
     )
     assert "until 14 July 2024" in first.sentence
     assert first.expected == "€1,460" and first.interval == "€1,180 to €1,790, from about 120 purchases"
@@ -155,9 +155,7 @@ def test_without_a_campaign_the_page_says_why() -> None:
 
 def test_what_not_to_do_and_what_is_not_known_have_their_reasons() -> None:
     model = _model()
-    assert model.avoid[0] == Line(
-        "Do not promote 2 of 4 products.", "1 are discontinued, 1 would sell below the margin floor."
-    )
+    assert model.avoid[0] == Line("Do not promote 2 of 4 products.", "1 below the margin floor, 1 discontinued.")
     statements = {line.statement: line.reason for line in model.unknown}
     assert statements["Reviews is off."] == "The source has no reviews table."
     assert "control group" in statements["Whether an e-mail causes a purchase."]
