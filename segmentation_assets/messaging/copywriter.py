@@ -202,7 +202,8 @@ def write_copy(stage_group: str, variant: str, facts: FactBook) -> Copy:
     words = _WORDS.get(stage_group, _WORDS["unknown"])[0 if variant == "A" else 1]
     several = "product2" in facts
     if "discount" in facts:
-        offer = f"{{{{discount}}}} off {'each of these' if several else 'it'} until {{{{valid_until}}}}, already taken off above."
+        what = "each of these" if several else "it"
+        offer = f"{{{{discount}}}} off {what} until {{{{valid_until}}}}, already taken off above."
     elif stage_group == "loyal":
         offer = f"Early access to {'these' if several else 'it'} at the usual price."
     else:
