@@ -112,7 +112,8 @@ def gather_segment_facts(
         place = (axis, segment_id)
         situation = situations.get(segment_id, "unknown") if axis == "stage" else "taste"
         if segment_id in OUTSIDE:
-            situation = "never_bought" if axis == "stage" else "unknown_taste"
+            # S0 holds everyone when the stage axis was not split; then its group says so.
+            situation = situations.get(segment_id, "never_bought") if axis == "stage" else "unknown_taste"
         turn = turns[axis, situation] = turns.get((axis, situation), -1) + 1
         customers = int(row["customers"] or 0)
         is_small = customers < minimum_cell

@@ -34,7 +34,8 @@ def stage_groups(summary: pl.DataFrame, metrics: pl.DataFrame | None = None) -> 
 
     `summary` is `segments.segment_summary`, `metrics` is `segments.segment_metrics` (its overall medians are exact;
     without it the customer-weighted median segment stands in). The rule, first hit wins:
-    S0 is never_bought; no recency is unknown; recency of 1.5 times the shop's median or more is lapsing, and lapsed
+    S0 is never_bought, unless its customers have orders (then the stage axis was not split, S0 holds everyone, and it
+    is active); no recency is unknown; recency of 1.5 times the shop's median or more is lapsing, and lapsed
     when also beyond a year; a tenure under half the shop's median, or a single order bought recently, is new; 1.5
     times the shop's median of orders or of spend is loyal; the rest is active.
     """
@@ -66,7 +67,11 @@ def stage_groups(summary: pl.DataFrame, metrics: pl.DataFrame | None = None) -> 
         stages.join(own_tenure, on="segment_id", how="left")
         .with_columns(
             stage_group=pl.when(pl.col("segment_id") == _NEVER_BOUGHT)
-            .then(pl.lit("never_bought"))
+            .then(
+                pl.when((own_orders > 0).fill_null(value=False))
+                .then(pl.lit("active"))
+                .otherwise(pl.lit("never_bought"))
+            )
             .when(own_recency.is_null())
             .then(pl.lit("unknown"))
             .when(is_gone & (own_recency >= LONG_GONE_DAYS))

@@ -375,6 +375,14 @@ def test_stages_are_grouped_by_their_own_figures() -> None:
     }  # fmt: skip
 
 
+def test_an_unsplit_stage_axis_is_one_active_group_and_not_never_buyers() -> None:
+    everyone = pl.DataFrame(
+        {"axis": ["stage"], "segment_id": ["S0"], "name": ["All customers"], "customers": [900],
+         "median_recency_days": [40.0], "median_order_count": [3.0], "median_monetary_amount": [90.0]}
+    )  # fmt: skip
+    assert stage_groups(everyone)["stage_group"].to_list() == ["active"]
+
+
 def test_a_setting_that_cannot_be_meant_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="margin_floor_share is 10"):
         CampaignSpec(margin_floor_share=10)

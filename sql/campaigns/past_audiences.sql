@@ -29,7 +29,7 @@ bands as (
         quantile_disc(features.order_count, 0.95) as high_order_count
     from segments.customer_segments as members
     inner join features.customer_features as features on features.customer_id = members.customer_id
-    where members.stage_segment_id <> 'S0' and features.recency_days is not null
+    where features.recency_days is not null
     group by members.stage_segment_id
 )
 select past.customer_id, coalesce(members.taste_segment_id, 'T0') as taste_segment_id, bands.stage_segment_id
