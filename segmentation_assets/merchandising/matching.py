@@ -113,8 +113,10 @@ def _candidates(
     )
     return (
         wanted.select(
-            "product_id", "category", "list_price", "unit_cost", "discount_share", "is_age_restricted",
-            (pl.col("stock_quantity") - pl.col("safety_stock")).alias("spare_stock"),
+            "product_id", "category", "is_age_restricted",
+            # From the warehouse money and quantities come as decimals.
+            pl.col("list_price", "unit_cost", "discount_share").cast(pl.Float64),
+            (pl.col("stock_quantity").cast(pl.Float64) - pl.col("safety_stock").cast(pl.Float64)).alias("spare_stock"),
         )
         .join(people, how="cross")
         # Of those whose taste is unknown only the never-buyers are an audience: their question is the first order.

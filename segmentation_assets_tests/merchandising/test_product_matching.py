@@ -349,6 +349,18 @@ def test_no_brief_ever_breaks_stock_margin_or_activity(
     assert bad.is_empty()
 
 
+def test_decimals_of_the_warehouse_give_the_same_matches_and_briefs(shop: duckdb.DuckDBPyConnection) -> None:
+    frame = _promotable(shop)
+    stored = frame.with_columns(
+        pl.col("list_price", "unit_cost", "offer_price", "margin_amount").cast(pl.Decimal(18, 4)),
+        pl.col("stock_quantity", "safety_stock").cast(pl.Decimal(18, 3)),
+    )
+    matches = _matches(shop, stored)
+    assert matches.equals(_matches(shop, frame))
+    written = matches.with_columns(pl.col("expected_margin_amount").cast(pl.Decimal(18, 4)))
+    assert build_briefs(written, stored, GROUPS, TASTES, spec=SPEC, as_of=AS_OF).equals(_briefs(shop))
+
+
 def test_the_smallest_detectable_effect_matches_published_planning_figures() -> None:
     # Base rate .57 %, 10 % held out: 10,000 customers detect a lift of 123 %, a million one of 12 %.
     assert smallest_detectable_effect(10_000, 0.0057) / 0.0057 == pytest.approx(1.23, abs=0.01)
