@@ -30,6 +30,9 @@ from segmentation_assets.sources.cleaning_rules import (
     all_columns,
     column_rules,
     read_column,
+    read_directly,
+    read_nothing,
+    reads_directly,
     shown,
     spelling_query,
 )
@@ -282,22 +285,51 @@ def _raw_columns(con: duckdb.DuckDBPyConnection, table: Table, places: _Places) 
 
 
 def _readings(job: _Job) -> list[Reading]:
-    """How each column is read; `job.base` is joined with the spellings of categories that change."""
-    table, types = job.table, dict(job.raw_columns)
-    readings = []
-    for number, column in enumerate(job.columns):
-        spelling = None
+    """How each column is read; sets `job.base` to the raw table with the steps of the readings and the spellings.
+
+    One cheap pass tells which columns are null throughout and which texts need a cast only: most of them.
+    """
+    table, types, con = job.table, dict(job.raw_columns), job.con
+    asked = [reads_directly(column, types[column.name]) for column in job.columns]
+    looks = ", ".join(
+        f"count(r.{quote(column.name)}), {'1' if direct is None else f'count_if(not coalesce({direct}, false))'}"
+        for column, direct in zip(job.columns, asked, strict=True)
+    )
+    seen = con.execute(f"select {looks} from {job.places.raw} r").fetchall()[0]
+    readings, joins = [], ""
+    for slot, column in enumerate(job.columns):
+        given, indirect = seen[2 * slot], seen[2 * slot + 1]
+        raw_type, spelling = types[column.name], None
+        if not given:
+            readings.append(read_nothing(column))
+            continue
+        if asked[slot] is not None and not indirect:
+            readings.append(read_directly(column, raw_type))
+            continue
         if column.kind is Kind.CATEGORY:
             only = job.currency if (table.name, column.name) == ("orders", "currency") else None
-            name = f"spelling_{table.name}_{number}"
-            query = spelling_query(column, job.places.raw, types[column.name], only)
-            job.con.execute(f"create or replace temp table {name} as {query}")
-            if not _is_empty(job.con, f"temp.{name}"):
-                spelling = f"s{number}"
-                job.base += f" left join temp.{name} {spelling} on {spelling}.before = r.{quote(column.name)}::VARCHAR"
+            name = f"spelling_{table.name}_{slot}"
+            query = spelling_query(column, job.places.raw, raw_type, only)
+            con.execute(f"create or replace temp table {name} as {query}")
+            if not _is_empty(con, f"temp.{name}"):
+                spelling = f"s{slot}"
+                joins += f" left join temp.{name} {spelling} on {spelling}.before = r.{quote(column.name)}::VARCHAR"
         is_declared = column.name in table.column_names
-        readings.append(read_column(column, types[column.name], spelling, is_declared=is_declared))
+        readings.append(read_column(column, raw_type, spelling, is_declared=is_declared, slot=slot))
+    job.base = f"{_with_steps(job.places.raw, readings)} r{joins}"
     return readings
+
+
+def _with_steps(raw: str, readings: Sequence[Reading]) -> str:
+    """The raw table as a subquery in which the steps of the readings are columns."""
+    relation = raw
+    row = "r.rowid as rowid, "
+    for level in range(max((len(reading.steps) for reading in readings), default=0)):
+        steps = [step for reading in readings if level < len(reading.steps) for step in reading.steps[level]]
+        named = ", ".join(f"{expression} as {quote(name)}" for name, expression in steps)
+        relation = f"(select {row}r.*, {named} from {relation} r)"
+        row = ""
+    return relation
 
 
 def _probe(job: _Job, rules: list[Rule], readings: list[Reading]) -> tuple[list[Rule], list[Reading]]:

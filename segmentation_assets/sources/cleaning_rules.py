@@ -67,6 +67,7 @@ class Reading:
 
     `value` has the declared type and is null where the raw value is absent or cannot be read. The predicates are
     null or false where they do not apply. `plain` is the same as `value` for a column in which nothing is repaired.
+    `steps` are named expressions the others are made of, level by level: each level may use the ones before.
     """
 
     column: Column
@@ -79,6 +80,7 @@ class Reading:
     is_repaired: str | None = None
     repaired_text: str = ""
     repair_rule: str = ""
+    steps: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     def without_repairs(self) -> Reading:
         """The cheaper reading for a column whose every value is fine as it is."""
@@ -119,10 +121,13 @@ def _finite(value: str, sql_type: str) -> str:
     return f"isfinite({value})" if sql_type in _FLOATS else "true"
 
 
-def read_column(column: Column, raw_type: str, spelling: str | None = None, *, is_declared: bool = True) -> Reading:
+def read_column(
+    column: Column, raw_type: str, spelling: str | None = None, *, is_declared: bool = True, slot: int = 0
+) -> Reading:
     """How `column` is read from a raw column of `raw_type`.
 
     `spelling` is the alias of a joined table (before, after, rule) with the values of a category that change.
+    `slot` is a number of the column's own, used in the names of its steps.
     In a further attribute (not `is_declared`) NaN is how many tools write "unknown": it becomes null.
     """
     x = f"r.{quote(column.name)}"
@@ -146,10 +151,10 @@ def read_column(column: Column, raw_type: str, spelling: str | None = None, *, i
     if column.kind in (Kind.ID, Kind.TEXT):
         return _read_text(column, x, raw_type)
     if column.kind in (Kind.DATE, Kind.TIMESTAMP):
-        return _read_time(column, x, raw_type)
+        return _read_time(column, x, raw_type, slot)
     if column.kind is Kind.BOOLEAN:
         return _read_boolean(column, x, raw_type)
-    return _read_number(column, x, raw_type)
+    return _read_number(column, x, raw_type, slot)
 
 
 def _read_category(column: Column, text: str, spelling: str | None) -> Reading:
@@ -227,7 +232,7 @@ def _read_email(column: Column, x: str) -> Reading:
     )
 
 
-def _read_number(column: Column, x: str, raw_type: str) -> Reading:
+def _read_number(column: Column, x: str, raw_type: str, slot: int) -> Reading:
     to = column.sql_type
     is_whole = column.kind in (Kind.INTEGER, Kind.YEAR)
     if raw_type == "BOOLEAN":
@@ -246,43 +251,91 @@ def _read_number(column: Column, x: str, raw_type: str) -> Reading:
             beyond = lost
         return Reading(column, text, cast, cast, beyond=None if raw_type == to and to not in _FLOATS else beyond)
     text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
-    t = trimmed(text)
-    is_nothing = _is_in(f"lower({t})", NOTHING)
-    rewritten = (
-        f"case when regexp_full_match({t}, '[+-]?\\d+,\\d{{1,2}}') then replace({t}, ',', '.') "
-        f"when regexp_full_match({t}, '[+-]?\\d{{1,3}}(\\.\\d{{3}})+,\\d{{1,2}}') "
-        f"then replace(replace({t}, '.', ''), ',', '.') "
-        f"when regexp_full_match({t}, '[+-]?\\d{{1,3}}(,\\d{{3}})+\\.\\d+') then replace({t}, ',', '') "
-        f"else {t} end"
+    first, t, nothing, written, second = (f"r.{quote(f'_{slot}_{part}')}" for part in _PARTS)
+    comma, points, commas = (
+        f"regexp_full_match({t}, '[+-]?{digits}')"
+        for digits in (r"\d+,\d{1,2}", r"\d{1,3}(\.\d{3})+,\d{1,2}", r"\d{1,3}(,\d{3})+\.\d+")
     )
-    as_double = f"try_cast({text} as DOUBLE)"
-    number = f"case when {as_double} is not null then {text} else {rewritten} end"
-    double = f"coalesce({as_double}, try_cast({rewritten} as DOUBLE))"
+    rewritten = (
+        f"case when {comma} then replace({t}, ',', '.') when {points} then replace(replace({t}, '.', ''), ',', '.') "
+        f"when {commas} then replace({t}, ',', '') else {t} end"
+    )
+    read = f"coalesce({first}, {second})"
+    final = f"coalesce(try_cast({text} as {to}), try_cast({written} as {to}))"
     if is_whole:
-        value = f"case when {double} = trunc({double}) then try_cast({number} as {to}) end"
-        unreadable = f"{text} is not null and not ({is_nothing}) and ({double} is null or {double} <> trunc({double}))"
-        beyond = f"{double} = trunc({double}) and ({value}) is null"
-        plain = value
+        value = f"case when {read} = trunc({read}) then {final} end"
+        unreadable = (
+            f"{text} is not null and not coalesce({nothing}, false) and coalesce({read} <> trunc({read}), true)"
+        )
+        beyond = f"{read} = trunc({read}) and ({value}) is null"
     else:
-        plain = f"try_cast({text} as {to})"
-        value = f"coalesce({plain}, try_cast({rewritten} as {to}))"
-        unreadable = f"{text} is not null and not ({is_nothing}) and {double} is null"
-        beyond = f"{double} is not null and ({value} is null{f' or not isfinite({value})' if to in _FLOATS else ''})"
+        value = final
+        unreadable = f"{text} is not null and not coalesce({nothing}, false) and {read} is null"
+        finite = f" or not isfinite({value})" if to in _FLOATS else ""
+        beyond = f"{read} is not null and ({value} is null{finite})"
     return Reading(
         column,
         text,
         value,
-        plain,
+        plain=f"try_cast({text} as {to})",
         unreadable=unreadable,
         beyond=beyond,
-        is_repaired=f"{text} is not null and {as_double} is null and ({is_nothing} or {double} is not null)",
-        repaired_text=f"case when not ({is_nothing}) then {rewritten} end",
+        is_repaired=f"{text} is not null and {first} is null and ({nothing} or {second} is not null)",
+        repaired_text=f"case when not {nothing} then {written} end",
         repair_rule=(
-            f"case when {is_nothing} then 'empty_to_null' "
-            f"when regexp_full_match({t}, '[+-]?\\d{{1,3}}(,\\d{{3}})+\\.\\d+') then 'thousands_separator' "
+            f"case when {nothing} then 'empty_to_null' when {commas} then 'thousands_separator' "
             f"when contains({t}, ',') then 'decimal_comma' else 'trimmed' end"
         ),
+        steps=_steps(slot, text, f"try_cast({text} as DOUBLE)", rewritten, f"try_cast({written} as DOUBLE)"),
     )
+
+
+_PARTS = ("first", "trimmed", "nothing", "written", "second")
+
+
+def _steps(slot: int, text: str, first: str, rewritten: str, second: str) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """The text read as it is; only where that fails trimmed, compared with `NOTHING`, rewritten and read again."""
+    name = {part: f"_{slot}_{part}" for part in _PARTS}
+    t = f"r.{quote(name['trimmed'])}"
+    return (
+        ((name["first"], first),),
+        ((name["trimmed"], f"case when r.{quote(name['first'])} is null then {trimmed(text)} end"),),
+        ((name["nothing"], _is_in(f"lower({t})", NOTHING)), (name["written"], rewritten)),
+        ((name["second"], second),),
+    )
+
+
+def reads_directly(column: Column, raw_type: str) -> str | None:
+    """A predicate on `r`: the text of this column is absent or needs a cast only. None where no text is cast."""
+    if column.kind in (Kind.ID, Kind.TEXT, Kind.CATEGORY, Kind.BOOLEAN) or is_numeric(raw_type):
+        return None
+    if raw_type in ("BOOLEAN", "DATE") or raw_type.startswith("TIMESTAMP"):
+        return None
+    x = f"r.{quote(column.name)}"
+    text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
+    if column.kind in (Kind.DATE, Kind.TIMESTAMP):
+        return f"{text} is null or ({_as_time(text, column.sql_type)}) is not null"
+    cast, double = f"try_cast({text} as {column.sql_type})", f"try_cast({text} as DOUBLE)"
+    if column.kind in (Kind.INTEGER, Kind.YEAR):
+        return f"{text} is null or ({cast} is not null and {double} = trunc({double}))"
+    if column.sql_type in _FLOATS:
+        return f"{text} is null or isfinite({cast})"
+    return f"{text} is null or {cast} is not null"
+
+
+def read_directly(column: Column, raw_type: str) -> Reading:
+    """The reading of a column for which `reads_directly` holds in every row."""
+    x = f"r.{quote(column.name)}"
+    text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
+    is_time = column.kind in (Kind.DATE, Kind.TIMESTAMP)
+    cast = _as_time(text, column.sql_type) if is_time else f"try_cast({text} as {column.sql_type})"
+    return Reading(column, text, cast, cast)
+
+
+def read_nothing(column: Column) -> Reading:
+    """The reading of a column that is null in every row."""
+    null = f"null::{column.sql_type}"
+    return Reading(column, "null::VARCHAR", null, null)
 
 
 def _read_boolean(column: Column, x: str, raw_type: str) -> Reading:
@@ -322,7 +375,7 @@ def _as_time(text: str, to: str) -> str:
     return f"case when isfinite({plain}) then {cast} end"
 
 
-def _read_time(column: Column, x: str, raw_type: str) -> Reading:
+def _read_time(column: Column, x: str, raw_type: str, slot: int) -> Reading:
     to = column.sql_type
     text = x if raw_type == "VARCHAR" else f"{x}::VARCHAR"
     if raw_type == "DATE" or raw_type.startswith("TIMESTAMP"):
@@ -331,7 +384,7 @@ def _read_time(column: Column, x: str, raw_type: str) -> Reading:
         cast = inner if raw_type == to else f"try_cast({inner} as {to})"
         unreadable = f"{x} is not null and ({cast} is null or not isfinite({cast}))"
         return Reading(column, text, cast, cast, unreadable=unreadable)
-    t = trimmed(text)
+    first, t, nothing, written, second = (f"r.{quote(f'_{slot}_{part}')}" for part in _PARTS)
     parts = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})([T ].*)?$"
     a, b, year, rest = (f"regexp_extract({t}, '{parts}', {group})" for group in (1, 2, 3, 4))
 
@@ -345,22 +398,20 @@ def _read_time(column: Column, x: str, raw_type: str) -> Reading:
         f"when regexp_full_match({t}, '(19|20)\\d{{6}}') "
         f"then {t}[1:4] || '-' || {t}[5:6] || '-' || {t}[7:8] else {t} end"
     )
-    is_nothing = _is_in(f"lower({t})", NOTHING)
-    plain = _as_time(text, to)
-    slow = _as_time(f"({rewritten})", to)
-    value = f"case when ({plain}) is not null then {plain} when {is_nothing} then null else {slow} end"
+    direct = _as_time(text, to)
+    value = f"coalesce({first}, case when not {nothing} then {second} end)"
     return Reading(
         column,
         text,
         value,
-        plain,
-        unreadable=f"{text} is not null and ({value}) is null and not ({is_nothing})",
-        is_repaired=f"{text} is not null and ({plain}) is null and ({is_nothing} or ({slow}) is not null)",
-        repaired_text=f"case when not ({is_nothing}) then {rewritten} end",
+        plain=direct,
+        unreadable=f"{text} is not null and ({value}) is null and not coalesce({nothing}, false)",
+        is_repaired=f"{text} is not null and {first} is null and ({nothing} or {second} is not null)",
+        repaired_text=f"case when not {nothing} then {written} end",
         repair_rule=(
-            f"case when {is_nothing} then 'empty_to_null' when ({rewritten}) <> {t} then 'date_format' "
-            f"else 'trimmed' end"
+            f"case when {nothing} then 'empty_to_null' when {written} <> {t} then 'date_format' else 'trimmed' end"
         ),
+        steps=_steps(slot, text, direct, rewritten, _as_time(written, to)),
     )
 
 
