@@ -279,7 +279,7 @@ def _print_summary(place: Home) -> None:
     out.print(table)
     for capability, reason in off:
         out.print(f"[dim]Off: {escape(capability)} - {escape(reason)}[/dim]")
-    words = place.brief.with_suffix(".txt")
+    words = place.brief_text
     if words.exists():
         out.print("\n" + escape(words.read_text(encoding="utf-8").rstrip()))
     out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}")

@@ -254,6 +254,11 @@ class Home:
         return self.path / "brief.html"
 
     @property
+    def brief_text(self) -> Path:
+        """The same in short, for the terminal."""
+        return self.path / "brief.txt"
+
+    @property
     def recorded(self) -> Path:
         """The flags of the run that made this HOME, for the UI, the sensors and later runs."""
         return self.path / "run_settings.json"

@@ -15,7 +15,7 @@ from functools import lru_cache
 import dagster as dg
 import duckdb
 
-from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModelError, parse_select, read_header
+from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModelError, parents_of, parse_select, read_header
 
 GROUPS = ("contract", "references", "business")
 _SAMPLE = 5
@@ -72,6 +72,12 @@ def rules_of(table: str) -> tuple[Rule, ...]:
             )
         )
     return tuple(rules)
+
+
+def parents_of_rules(table: str) -> set[str]:
+    """Tables that the rules of `schema/table` read beside it: they must be there before it is checked."""
+    found = {parent for rule in rules_of(table) for parent in parents_of(parse_select(rule.query, rule.name))}
+    return found - {table}
 
 
 def check_specs(table: str, rules: Sequence[Rule]) -> list[dg.AssetCheckSpec]:

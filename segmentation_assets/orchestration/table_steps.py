@@ -53,6 +53,11 @@ class TableDeclaration:
         return dg.AssetKey(self.key.split("/"))
 
     @property
+    def checked_against(self) -> set[str]:
+        """Tables the rules read beside this one. They are parents too: a check needs them to be there."""
+        return checks.parents_of_rules(self.key)
+
+    @property
     def all_rules(self) -> list[checks.Rule]:
         """Rules given here and those in `sql/checks/`."""
         return [*self.rules, *checks.rules_of(self.key)]
@@ -61,7 +66,7 @@ class TableDeclaration:
         """What Dagster shows of it before it is materialised."""
         return dg.AssetSpec(
             self.asset_key,
-            deps=[dg.AssetKey(parent.split("/")) for parent in self.deps],
+            deps=[dg.AssetKey(parent.split("/")) for parent in sorted({*self.deps, *self.checked_against})],
             description=self.description,
             group_name=group,
             owners=[_OWNER_BY_GROUP.get(group, OWNER)],

@@ -39,7 +39,7 @@ from segmentation_assets.sources.cleaning_rules import (
 from segmentation_assets.sources.contract import CONTRACT, WAREHOUSE_TABLES, Column, Kind, Table
 from segmentation_assets.warehouse.connection import literal, quote
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModel, SqlModelError, load_model
-from segmentation_assets.warehouse.tables import count_rows, create_from_query, describe, ensure_schema, has_table
+from segmentation_assets.warehouse.tables import count_rows, create_from_query, ensure_schema, has_table
 
 _PARENTS = frozenset(parent for table in CONTRACT.values() for parent in table.parents)
 
@@ -106,7 +106,7 @@ def clean_contacts(con: duckdb.DuckDBPyConnection, as_of: date) -> TableCounts:
     with _scratch(con):
         # The ids of customers whose row was rejected tell `parent_rejected` from `orphan`.
         customers = CONTRACT["customers"]
-        types = {facts.name: facts.sql_type for facts in describe(con, "raw/customers")}
+        types = {row[0]: str(row[1]) for row in con.execute("describe raw.customers").fetchall()}
         key = read_column(customers.column("customer_id"), types["customer_id"]).value
         con.execute(
             f"insert into temp.rejected_keys select distinct 'customers', {key} from raw.customers r "
@@ -271,9 +271,13 @@ def _clean_table(
 
 
 def _raw_columns(con: duckdb.DuckDBPyConnection, table: Table, places: _Places) -> list[tuple[str, str]]:
-    if not has_table(con, places.raw):
-        raise ValueError(f"{places.raw} is missing: every table of the contract is loaded, if need be with no rows.")
-    found = [(facts.name, facts.sql_type) for facts in describe(con, places.raw)]
+    try:
+        # `describe` is ten times faster than the catalog's tables, and there are many tables.
+        found = [(str(row[0]), str(row[1])) for row in con.execute(f"describe {places.raw}").fetchall()]
+    except duckdb.CatalogException:
+        raise ValueError(
+            f"{places.raw} is missing: every table of the contract is loaded, if need be with no rows."
+        ) from None
     names = [name for name, _ in found]
     lacking = [name for name in table.column_names if name not in names]
     if lacking:

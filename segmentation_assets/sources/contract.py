@@ -120,9 +120,7 @@ def _ref(name: str, table: str, description: str, is_required: bool = True) -> C
 
 
 def _money(name: str, description: str, minimum: float | None = 0.0, is_required: bool = False) -> Column:
-    return Column(
-        name, Kind.MONEY, description, is_required=is_required, minimum=minimum, maximum=LARGEST_AMOUNT
-    )
+    return Column(name, Kind.MONEY, description, is_required=is_required, minimum=minimum, maximum=LARGEST_AMOUNT)
 
 
 def _past(name: str, description: str, kind: Kind = Kind.TIMESTAMP, is_required: bool = False) -> Column:
