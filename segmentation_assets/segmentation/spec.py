@@ -63,7 +63,7 @@ class AxisSpec:
     share_dimensions: tuple[str, ...] = ()
     share_columns: tuple[str, ...] = ()
     buyers_only: bool = True
-    minimum_lines: int = 5
+    minimum_lines: int = 3
     maximum_share_values: int = 30
     k_min: int = 2
     k_max: int = 10

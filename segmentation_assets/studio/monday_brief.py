@@ -422,7 +422,10 @@ def _unknown(capabilities: pl.DataFrame, verdicts: Mapping[str, str], briefs: pl
         if words := _VERDICTS.get(verdict):
             lines.append(Line(f"Where one {axis} segment ends.", f"The {axis} segments are {words}."))
     if capabilities.height:
+        on = set(capabilities.filter(pl.col("is_on"))["capability"])
         for row in capabilities.filter(~pl.col("is_on")).sort("capability").to_dicts():
+            if row["capability"] == "attributes" and "orders" in on:
+                continue  # ready-made attributes stand in for orders: with orders, nobody misses them
             lines.append(Line(f"{str(row['capability']).replace('_', ' ').capitalize()} is off.", str(row["reason"])))
     return tuple(lines)
 

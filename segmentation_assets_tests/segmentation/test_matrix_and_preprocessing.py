@@ -97,13 +97,13 @@ def test_customers_with_too_few_known_lines_have_no_taste() -> None:
             "customer_id": ["a", "a", "b", "b", "c"],
             "dimension": ["category"] * 5,
             "value": ["Tea", "Coffee", "Tea", "unknown", "Coffee"],
-            "line_count": [3, 2, 4, 9, 5],
+            "line_count": [1, 2, 2, 9, 5],
         }
     )
     matrix = build_matrix(customers, shares, TASTE)
     assert matrix.included_ids.to_list() == ["a", "c"]
     assert matrix.inputs.to_dicts() == [
-        {"category=Coffee": 2.0, "category=Tea": 3.0},
+        {"category=Coffee": 2.0, "category=Tea": 1.0},
         {"category=Coffee": 5.0, "category=Tea": 0.0},
     ]
     with_products = shares.with_columns(pl.lit(1).alias("product_count"))
