@@ -212,7 +212,8 @@ def _read_email(column: Column, x: str, slot: int) -> Reading:
     """An address in lower case, null when it is malformed.
 
     Conservative: the words of RFC 5321 without quoting, at most 64 characters before the @, 63 in a label of
-    the domain and 254 in all; names before the @ in other scripts are taken for malformed, since most servers cannot deliver to them.
+    the domain and 254 in all; names before the @ in other scripts are taken for malformed, since most servers cannot
+    deliver to them.
     """
     t, address = (f"r.{quote(f'_{slot}_{part}')}" for part in ("trimmed", "address"))
     is_address = (

@@ -273,6 +273,23 @@ def test_a_discount_above_the_price_is_rejected_unless_the_line_has_its_own_amou
     ]
 
 
+def test_a_line_worth_more_than_any_amount_can_be_is_rejected(shop: Shop) -> None:
+    shop.give("orders", order())
+    line = {"order_id": "O1", "quantity": "100000", "discount_amount": "1"}
+    shop.give(
+        "order_items",
+        {"order_item_id": "L1", **line, "unit_price": "100.01"},
+        {"order_item_id": "L2", **line, "unit_price": "100"},
+        {"order_item_id": "L3", **line, "quantity": "99999999999", "unit_price": "9999999999"},
+    ).clean()
+    assert [rejected[:2] for rejected in shop.rejected("order_items")] == [
+        ("L1", "line_too_large"), ("L3", "out_of_range")
+    ]  # fmt: skip
+    assert shop.rejected("order_items")[0][2] == (
+        "quantity times unit_price is more than 10000000, the largest amount there can be."
+    )
+
+
 REPAIRS = [
     ("customers", "city", "\u00a0 Oslo ", "Oslo", "trimmed"),
     ("customers", "city", "New \t York", "New York", "trimmed"),
