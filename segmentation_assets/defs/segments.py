@@ -289,7 +289,7 @@ def _driver_plot(axis: str, found: pl.DataFrame, names: Mapping[str, str]) -> dg
             grid[features.index(row["feature"]), segments.index(row["segment_id"])] = row["standardised_difference"]
     return plots.heat_map(
         grid,
-        features,
+        [name.partition("=")[2] or name for name in features],
         [f"{segment} {names[segment]}" for segment in segments],
         title=f"What sets {axis} segments apart",
         caption="Segment mean minus overall mean, in standard deviations of the clustered column.",

@@ -97,10 +97,10 @@ def heat_map(
     number_format: str = "{:+.1f}",
 ) -> dg.MarkdownMetadataValue:
     """A diverging heat map around zero with the figure in each cell; NaN stays blank. values: (rows, columns)."""
-    made, (axis,) = figure(2.4 + 0.62 * len(columns), 1.1 + 0.3 * len(rows))
+    made, (axis,) = figure(min(2.6 + 0.62 * len(columns), 9.6), 1.2 + 0.3 * len(rows))
     bound = limit or float(np.nanmax(np.abs(values), initial=1.0))
     axis.imshow(values, cmap="RdBu_r", vmin=-bound, vmax=bound, aspect="auto")
-    axis.set_xticks(range(len(columns)), [str(name)[:18] for name in columns], rotation=35, ha="right", fontsize=8)
+    axis.set_xticks(range(len(columns)), [str(name)[:26] for name in columns], rotation=35, ha="right", fontsize=8)
     axis.set_yticks(range(len(rows)), [str(name)[:34] for name in rows], fontsize=8)
     for row in range(values.shape[0]):
         for column in range(values.shape[1]):

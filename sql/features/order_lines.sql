@@ -52,7 +52,7 @@ amounts as (
         coalesce(discount_amount, 0) as discount_amount,
         coalesce(
             line_amount,
-            cast(round(quantity * unit_price - coalesce(discount_amount, 0), 4) as decimal(18, 4))
+            cast(round(cast(quantity as decimal(38, 3)) * unit_price - coalesce(discount_amount, 0), 4) as decimal(18, 4))
         ) as net_amount
     from clean.order_items
 ),
@@ -187,7 +187,7 @@ select
     cast(l.returned_quantity as decimal(18, 3)) as returned_quantity,
     case
         when l.returned_quantity = l.quantity then cast(l.net_amount as decimal(18, 4))
-        else cast(round(l.net_amount * l.returned_quantity / l.quantity, 4) as decimal(18, 4))
+        else cast(round(cast(l.net_amount as decimal(38, 4)) * l.returned_quantity / l.quantity, 4) as decimal(18, 4))
     end as returned_amount
 from priced as l
 left join typical_prices as t on t.category = l.category
