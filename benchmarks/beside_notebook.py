@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -75,17 +76,22 @@ class BenchmarkError(RuntimeError):
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the comparison: wall seconds by stage, peak memory, and how much there was to do."""
+    """One side of the comparison: wall and CPU seconds by stage, peak memory, and how much there was to do."""
 
     seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
     peak_mb: float
     customers: int
     order_lines: int
     remarks: tuple[str, ...] = ()
 
     def total(self, *, leaving_out: Sequence[str] = ()) -> float:
-        """Seconds of all stages but some."""
+        """Wall seconds of all stages but some."""
         return sum(seconds for stage, seconds in self.seconds.items() if stage not in leaving_out)
+
+    def cpu_total(self, *, leaving_out: Sequence[str] = ()) -> float:
+        """CPU seconds of all stages but some, all cores together."""
+        return sum(seconds for stage, seconds in self.cpu_seconds.items() if stage not in leaving_out)
 
 
 @dataclass(frozen=True)
@@ -349,10 +355,12 @@ def _build(con: duckdb.DuckDBPyConnection, models: Sequence[SqlModel]) -> None:
 def run_here(shop: Shop, tell: Callable[[str], None] = lambda line: None) -> Side:
     """Run every stage on `shop`, one after the other, and time it."""
     seconds: dict[str, float] = {}
+    cpu: dict[str, float] = {}
     for stage in STAGES:
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), sum(os.times()[:4])
         RUN_HERE[stage](shop)
         seconds[stage] = time.perf_counter() - began
+        cpu[stage] = sum(os.times()[:4]) - cpu_began
         tell(f"here      {stage:<10} {seconds[stage]:8.2f} s")
     with shop.warehouse.get_connection(read_only=True) as con:
         customers, lines, drafts, briefs, rejected = con.execute(
@@ -364,6 +372,7 @@ def run_here(shop: Shop, tell: Callable[[str], None] = lambda line: None) -> Sid
     matrices = ", ".join(f"{len(p.names)} columns ({axis})" for axis, p in shop.prepared.items())
     return Side(
         seconds,
+        cpu,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         customers,
         lines,
@@ -395,6 +404,7 @@ def read_notebook(result: dict[str, Any]) -> Side:
     """The notebook's own figures."""
     return Side(
         {stage: float(cost["wall_s"]) for stage, cost in result["stages"].items()},
+        {stage: float(cost["cpu_s"]) for stage, cost in result["stages"].items()},
         float(result["peak_rss_mb"]),
         int(result["customers"]),
         int(result["order_lines"]),
@@ -405,20 +415,27 @@ def read_notebook(result: dict[str, Any]) -> Side:
 def describe(comparison: Comparison) -> str:
     """The comparison as a person reads it in a terminal."""
     there, here = comparison.notebook, comparison.here
-    header = f"{'stage':<28}{'notebook s':>12}{'here s':>10}{'ratio':>9}"
+    header = f"{'stage':<18}{'notebook s':>12}{'here s':>10}{'ratio':>9}{'notebook CPU s':>17}{'here CPU s':>13}"
     lines = [header, "-" * len(header)]
+
+    def line(name: str, wall: tuple[float, float], cpu: tuple[float, float], *, is_alike: bool = True) -> str:
+        ratio = "*" if not is_alike else f"{wall[0] / wall[1]:.2f}" if wall[1] > 0 else ""
+        return f"{name:<18}{wall[0]:>12.2f}{wall[1]:>10.2f}{ratio:>9}{cpu[0]:>17.2f}{cpu[1]:>13.2f}"
+
     for stage in STAGES:
-        left, right = there.seconds.get(stage, 0.0), here.seconds.get(stage, 0.0)
-        ratio = "*" if stage == NOT_ALIKE else f"{left / right:.2f}" if right > 0 else ""
-        lines.append(f"{stage:<28}{left:>12.2f}{right:>10.2f}{ratio:>9}")
+        wall = there.seconds.get(stage, 0.0), here.seconds.get(stage, 0.0)
+        cpu = there.cpu_seconds.get(stage, 0.0), here.cpu_seconds.get(stage, 0.0)
+        lines.append(line(stage, wall, cpu, is_alike=stage != NOT_ALIKE))
     lines.append("-" * len(header))
     for name, leaving_out in (("all but e-mail", [NOT_ALIKE]), ("without generate", [NOT_ALIKE, "generate"])):
-        left, right = there.total(leaving_out=leaving_out), here.total(leaving_out=leaving_out)
-        lines.append(f"{name:<28}{left:>12.2f}{right:>10.2f}{comparison.ratio(leaving_out):>9.2f}")
+        wall = there.total(leaving_out=leaving_out), here.total(leaving_out=leaving_out)
+        lines.append(
+            line(name, wall, (there.cpu_total(leaving_out=leaving_out), here.cpu_total(leaving_out=leaving_out)))
+        )
     lines += [
-        f"{'peak memory, MB':<28}{there.peak_mb:>12,.0f}{here.peak_mb:>10,.0f}",
-        f"{'customers':<28}{there.customers:>12,}{here.customers:>10,}",
-        f"{'order lines':<28}{there.order_lines:>12,}{here.order_lines:>10,}",
+        f"{'peak memory, MB':<18}{there.peak_mb:>12,.0f}{here.peak_mb:>10,.0f}",
+        f"{'customers':<18}{there.customers:>12,}{here.customers:>10,}",
+        f"{'order lines':<18}{there.order_lines:>12,}{here.order_lines:>10,}",
         "",
         f"Notebook: {'; '.join(there.remarks)}.",
         f"Here: {'; '.join(here.remarks)}.",

@@ -3,7 +3,8 @@
 
 `python benchmarks/scale.py --customers 100000 [--home DIR] [--threads N] [--json FILE]` runs the job `full_refresh` in
 this process and in a fresh HOME, the way the command line does, history and all, and prints a table. Memory is
-resident memory of this process and its children, looked at every 50 ms; a peak between two looks is missed.
+resident memory of this process and its children, looked at every 50 ms; a peak between two looks is missed. CPU
+seconds stand beside wall seconds: where they are far apart, the step waited, for the disk or for a busy machine.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class StepCost:
-    """One step: its stage (group), wall seconds, peak resident memory, memory at its start, rows it wrote."""
+    """One step: its stage (group), wall and CPU seconds, peak resident memory, memory at its start, rows it wrote."""
 
     step: str
     group: str
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     start_mb: float
     rows: int
@@ -57,6 +59,7 @@ class StageCost:
     group: str
     steps: int
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     rows: int
 
@@ -65,8 +68,9 @@ class StageCost:
 class ScaleReport:
     """What one run of the graph cost.
 
-    `start_seconds` is everything before the run (imports, definitions); `seconds` the run itself; `between_seconds`
-    the part of it that no step accounts for (events written, steps planned). `files` are bytes by name.
+    `start_seconds` is everything before the run (imports, definitions); `seconds` the run itself, `cpu_seconds` what
+    it used on all cores; `between_seconds` the part of it that no step accounts for (events written, steps planned).
+    `files` are bytes by name.
     """
 
     customers: int
@@ -74,6 +78,7 @@ class ScaleReport:
     is_ok: bool = False
     start_seconds: float = 0.0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     peak_mb: float = 0.0
     steps: list[StepCost] = field(default_factory=list)
     files: dict[str, int] = field(default_factory=dict)
@@ -95,6 +100,7 @@ class ScaleReport:
                     group,
                     len(steps),
                     sum(step.seconds for step in steps),
+                    sum(step.cpu_seconds for step in steps),
                     max(step.peak_mb for step in steps),
                     sum(step.rows for step in steps),
                 )
@@ -105,6 +111,11 @@ class ScaleReport:
         """The report for a JSON file."""
         stages = [dataclasses.asdict(stage) for stage in self.stages]
         return dataclasses.asdict(self) | {"stages": stages, "between_seconds": self.between_seconds}
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and its ended children so far, all cores together."""
+    return sum(os.times()[:4])
 
 
 class MemorySampler:
@@ -172,16 +183,19 @@ class StepWatcher:
         self.group_of = group_of
         self.steps: list[StepCost] = []
         self._start_mb = 0.0
+        self._start_cpu = 0.0
 
     def __call__(self, progress: StepProgress) -> None:
         if progress.seconds is None:
             self._start_mb = self.sampler.restart()
+            self._start_cpu = cpu_seconds()
             return
         self.steps.append(
             StepCost(
                 step=progress.step,
                 group=self.group_of.get(progress.step, "other"),
                 seconds=progress.seconds,
+                cpu_seconds=cpu_seconds() - self._start_cpu,
                 peak_mb=self.sampler.peak(),
                 start_mb=self._start_mb,
                 rows=sum(max(rows, 0) for rows in progress.tables.values()),
@@ -223,7 +237,9 @@ def measure(home: Home, customers: int, *, threads: int = 0) -> ScaleReport:
 
         prepare_home(home)
         watcher = StepWatcher(sampler, groups_by_step())
+        began = cpu_seconds()
         outcome = execute_job(home, "full_refresh", on_progress=watcher)
+        report.cpu_seconds = cpu_seconds() - began
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # exact, but without children
     report.steps, report.seconds, report.is_ok = watcher.steps, outcome.seconds, outcome.is_ok
     report.peak_mb = max(sampler.highest, own)
@@ -263,6 +279,7 @@ def describe(report: ScaleReport) -> str:
             f"{step.step.replace('__', '/')}{'' if step.is_ok else ' (failed)'}",
             step.group,
             f"{step.seconds:.2f}",
+            f"{step.cpu_seconds:.2f}",
             f"{step.peak_mb:,.0f}",
             f"{step.peak_mb - step.start_mb:+,.0f}",
             f"{step.rows:,}",
@@ -275,6 +292,7 @@ def describe(report: ScaleReport) -> str:
             stage.group,
             str(stage.steps),
             f"{stage.seconds:.2f}",
+            f"{stage.cpu_seconds:.2f}",
             f"{stage.peak_mb:,.0f}",
             f"{stage.rows:,}",
             _rate(stage.rows, stage.seconds),
@@ -284,12 +302,12 @@ def describe(report: ScaleReport) -> str:
     lines = [
         f"{report.customers:,} customers, {report.threads or 'all'} threads",
         "",
-        table(("step", "stage", "seconds", "peak MB", "added MB", "rows written", "rows/s"), steps),
+        table(("step", "stage", "seconds", "CPU s", "peak MB", "added MB", "rows written", "rows/s"), steps),
         "",
-        table(("stage", "steps", "seconds", "peak MB", "rows written", "rows/s"), stages),
+        table(("stage", "steps", "seconds", "CPU s", "peak MB", "rows written", "rows/s"), stages),
         "",
         f"before the run (imports, definitions)  {report.start_seconds:8.2f} s",
-        f"the run                                {report.seconds:8.2f} s",
+        f"the run                                {report.seconds:8.2f} s, {report.cpu_seconds:.2f} s of CPU",
         f"  of it between steps                  {report.between_seconds:8.2f} s",
         f"in all                                 {report.start_seconds + report.seconds:8.2f} s",
         f"peak memory                            {report.peak_mb:8,.0f} MB",
