@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 
-from segmentation_assets.orchestration import checks
+from segmentation_assets.orchestration import checks, plots
 from segmentation_assets.orchestration.table_steps import (
     Computed,
     StepEvents,
@@ -133,6 +134,14 @@ def _accounting(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
     return {"accounting": dg.MetadataValue.md("\n".join(lines))}
 
 
+def _campaign_starts(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
+    """First days of campaigns, for the sensor that prepares them without opening the database."""
+    rows = con.execute(
+        "select campaign_id, starts_on::varchar from clean.campaigns order by starts_on, campaign_id"
+    ).fetchall()
+    return {"starts": dg.MetadataValue.json([list(row) for row in rows])}
+
+
 _ALL = [*_CLEAN, *_RECORDS, *_PEOPLE, *_COUNTS]
 
 
@@ -155,10 +164,14 @@ def clean(context: dg.AssetExecutionContext, warehouse: Warehouse) -> StepEvents
         write_contact_flags(con)
         write_row_accounting(con, counts)
 
-    yield from replace_tables(warehouse, [*_CLEAN, *_RECORDS], write_clean)
+    yield from replace_tables(
+        warehouse, [*_CLEAN, *_RECORDS], write_clean, describe={"clean/campaigns": _campaign_starts}
+    )
     # One transaction writes to one database: contact details follow once the customers they belong to are in place.
     yield from replace_tables(warehouse, _PEOPLE, write_people, with_people=True)
-    yield from replace_tables(warehouse, _COUNTS, write_counts, with_people=True, describe=_accounting)
+    yield from replace_tables(
+        warehouse, _COUNTS, write_counts, with_people=True, describe={"quality/row_accounting": _accounting}
+    )
 
 
 capabilities = sql_table("quality/capabilities", "quality")
@@ -178,4 +191,23 @@ capabilities = sql_table("quality/capabilities", "quality")
 def data_profile(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
     """Profile every clean table."""
     with warehouse.get_connection(read_only=True) as con:
-        return Computed(profile_tables(con, [f"clean/{name}" for name in WAREHOUSE_TABLES]))
+        frame = profile_tables(con, [f"clean/{name}" for name in WAREHOUSE_TABLES])
+    place = pl.format("{}.{}", pl.col("table_name").str.strip_prefix("clean."), pl.col("column_name"))
+    unknown = frame.filter((pl.col("null_share") > 0) & (pl.col("row_count") > 0)).with_columns(place=place)
+    unknown = unknown.sort(["null_share", "place"], descending=[True, False]).head(20)
+    extreme = frame.filter(pl.col("outlier_count") > 0).with_columns(
+        place=place, share=pl.col("outlier_count") / pl.col("row_count")
+    )
+    extreme = extreme.sort(["share", "place"], descending=[True, False]).head(15)
+    found: dict[str, Any] = {}
+    if unknown.height:
+        found["unknown_plot"] = plots.bars(
+            unknown["place"].to_list(), unknown["null_share"].to_list(), title="Unknown values", unit="share of rows",
+            caption="Columns with the most unknown values.", is_share=True,
+        )  # fmt: skip
+    if extreme.height:
+        found["outlier_plot"] = plots.bars(
+            extreme["place"].to_list(), extreme["share"].to_list(), title="Extreme values, kept", unit="share of rows",
+            caption="Values more than three interquartile ranges beyond a quartile.", is_share=True,
+        )  # fmt: skip
+    return Computed(frame, found)

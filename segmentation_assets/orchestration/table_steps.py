@@ -118,14 +118,14 @@ def replace_tables(
     write: Callable[[duckdb.DuckDBPyConnection], None],
     *,
     metadata: Mapping[str, Metadata] | None = None,
-    describe: Describe | None = None,
+    describe: Mapping[str, Describe] | None = None,
     with_people: bool = False,
 ) -> StepEvents:
     """Replace tables in one transaction, their checks inside; then report.
 
-    `write` makes all of them on the connection it is given. `metadata` is by table key; `describe` reads the written
-    table. A blocking failure rolls all of them back; the check results are yielded and dg.Failure is raised after
-    them, so both are on record.
+    `write` makes all of them on the connection it is given. `metadata` and `describe`, which reads the written
+    tables, are by table key. A blocking failure rolls all of them back; the check results are yielded and dg.Failure
+    is raised after them, so both are on record.
     """
     refused: list[str] = []
     outcomes: dict[str, list[checks.RuleOutcome]] = {}
@@ -147,7 +147,9 @@ def replace_tables(
         con.execute("rollback" if refused else "commit")
         if not refused:
             for declared in declarations:
-                extra = {**(metadata or {}).get(declared.key, {}), **(describe(con) if describe else {})}
+                extra = dict((metadata or {}).get(declared.key, {}))
+                if describe is not None and declared.key in describe:
+                    extra |= describe[declared.key](con)
                 results.append(
                     dg.MaterializeResult(
                         asset_key=declared.asset_key,
@@ -191,7 +193,7 @@ def sql_table(
         def write(con: duckdb.DuckDBPyConnection) -> None:
             tables.create_from_query(con, name, model.query, parameters)
 
-        yield from replace_tables(warehouse, [declaration], write, describe=describe)
+        yield from replace_tables(warehouse, [declaration], write, describe={name: describe} if describe else None)
 
     return build
 
