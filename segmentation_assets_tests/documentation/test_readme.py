@@ -12,12 +12,12 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 import typer
+from filelock import FileLock
 
 from segmentation_assets.cli import app
 from segmentation_assets.settings import PROJECT_ROOT, Home, Settings
@@ -290,13 +290,19 @@ def test_example_is_read_from_its_dialect(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """The example run by the command README gives, and what that printed."""
-    home = tmp_path_factory.mktemp("my_shop")
-    line = next(line for line in shell_commands() if "--source examples/bring_your_own" in line)
-    done = run(line, home)
-    assert done.returncode == 0, done.stdout + done.stderr
-    yield home, " ".join(done.stdout.split())
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The example run once by the command README gives, for all test processes, and what that printed."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent  # each process has its own below it
+    home, printed = folder / "readme_shop", folder / "readme_shop.txt"
+    with FileLock(folder / "readme_shop.lock"):
+        if not printed.exists():
+            line = next(line for line in shell_commands() if "--source examples/bring_your_own" in line)
+            done = run(line, home)
+            assert done.returncode == 0, done.stdout + done.stderr
+            printed.write_text(done.stdout, encoding="utf-8")
+    return home, " ".join(printed.read_text(encoding="utf-8").split())
 
 
 def run(line: str, home: Path) -> subprocess.CompletedProcess[str]:
