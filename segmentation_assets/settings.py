@@ -277,7 +277,12 @@ class Home:
 def find_home(flag: Path | None = None) -> Home:
     """HOME: the flag, else SEGMENTATION_HOME, else `data/` beside the settings file; always absolute."""
     chosen = flag or (Path(os.environ[ENV_HOME]) if os.environ.get(ENV_HOME) else None)
-    return Home((chosen or settings_file().parent / "data").expanduser().resolve())
+    return Home(chosen.expanduser().resolve()) if chosen else find_default_home()
+
+
+def find_default_home() -> Home:
+    """HOME when neither flag nor environment names one."""
+    return Home((settings_file().parent / "data").resolve())
 
 
 def settings_file() -> Path:
@@ -322,17 +327,27 @@ def axis_settings(settings: Settings, axis: str, of_source: Mapping[str, Any]) -
 
 
 def record_flags(home: Home, flags: Mapping[str, Any]) -> None:
-    """Remember the flags of a run, on top of those remembered before; written whole or not at all."""
-    recorded = merge(_read_recorded(home), _without_none(flags))
+    """Remember the flags of a run, on top of those remembered before; written whole or not at all.
+
+    Flags of another source (one that was never loaded, else `refuse_other_source`) are not carried over.
+    """
+    recorded, given = _read_recorded(home), _without_none(flags)
+    asked = given.get("source", {}).get("name")
+    if asked and asked != recorded.get("source", {}).get("name"):
+        recorded.pop("source", None)
+    recorded = merge(recorded, given)
     scratch = home.recorded.with_suffix(".tmp")
     scratch.write_text(json.dumps(recorded, indent=1, sort_keys=True, default=str) + "\n", encoding="utf-8")
     scratch.replace(home.recorded)
 
 
 def refuse_other_source(home: Home, settings: Settings) -> None:
-    """SettingsError when this HOME was made from another source: its tables, ids and segments would not fit."""
+    """SettingsError when this HOME was made from another source: its tables, ids and segments would not fit.
+
+    A source that was asked for and never loaded holds nothing.
+    """
     held = _read_recorded(home).get("source", {}).get("name")
-    if held and held != settings.source.name:
+    if held and held != settings.source.name and home.warehouse.exists():
         raise SettingsError(
             f"{home.path} holds the source {held!r}, and {settings.source.name!r} was asked for. "
             f"Give the new source a home of its own (--home FOLDER), or delete {home.path} to begin again."

@@ -8,6 +8,7 @@ from segmentation_assets.orchestration.axes import AXES
 from segmentation_assets.orchestration.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.publishing import free_text, hidden_columns
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
+from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source
 from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text
 from segmentation_assets.warehouse.publish import publish
@@ -62,6 +63,7 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
             verdicts={a: con.execute(f"select verdict from segments.{a}_choice").fetchall()[0][0] for a in AXES},
             previous_summary=previous.frame,
             previous_as_of=previous.as_of,
+            home="" if warehouse.place == find_default_home() else str(warehouse.place.path),
         )
         remember_summary(warehouse, con, context.run_id)
     text = render_text(model)

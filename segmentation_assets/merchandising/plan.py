@@ -142,6 +142,13 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "campaigns/briefs": {
             "brief_id": "The brief: start day, taste and stage group.",
+            "objective": "What the campaign is for.",
+            "audience": "Whom it addresses, in words.",
+            "stage_segment_ids": "Stage segments of the audience, comma separated.",
+            "product_ids": "One to six products, comma separated, the best first.",
+            "audience_customers": "Customers of the audience.",
+            "expected_buyers": "Purchases expected of the reachable within the offer's days, at the recent rate.",
+            "expected_margin_amount": "Those purchases times the margin of a unit after the discount.",
             "offer": "The offer in words.",
             "discount_share": "Discount on the list price; it differs by stage group.",
             "valid_until": "Last day of the offer.",

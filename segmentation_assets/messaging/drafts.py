@@ -31,6 +31,9 @@ DRAFT_TYPES: dict[str, str] = {
 #: What the columns mean that the raw contract does not describe.
 DRAFT_NOTES: dict[str, str] = {
     "draft_id": "The draft: its brief and its variant.",
+    "brief_id": "The brief the draft was written for.",
+    "stage_segment_ids": "Stage segments of the audience, comma separated.",
+    "product_ids": "Products of the brief, comma separated.",
     "variant": "A or B: two ways to say the same offer.",
     "discount_share": "Discount on the list price; that of the brief.",
     "valid_until": "Last day of the offer.",

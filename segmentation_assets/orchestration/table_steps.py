@@ -99,11 +99,13 @@ def column_dictionary() -> dict[str, str]:
     return found
 
 
-def table_metadata(con: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
-    """Row count, columns and name, in the words Dagster knows."""
+def table_metadata(
+    con: duckdb.DuckDBPyConnection, table: str, texts: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Row count, columns and name, in the words Dagster knows. `texts` describe columns beside the dictionary."""
+    known = {**column_dictionary(), **(texts or {})}
     columns = [
-        dg.TableColumn(facts.name, facts.sql_type, description=facts.comment or None)
-        for facts in tables.describe(con, table)
+        dg.TableColumn(name, sql_type, description=known.get(name)) for name, sql_type in tables.columns_of(con, table)
     ]
     return {
         "dagster/row_count": tables.count_rows(con, table),
@@ -153,7 +155,7 @@ def replace_tables(
                 results.append(
                     dg.MaterializeResult(
                         asset_key=declared.asset_key,
-                        metadata={**table_metadata(con, declared.key), **extra},
+                        metadata={**table_metadata(con, declared.key, declared.texts), **extra},
                         check_results=checks.results(declared.key, outcomes[declared.key]),
                     )
                 )

@@ -14,7 +14,7 @@ from pydantic import PrivateAttr
 
 from segmentation_assets.orchestration.run_lock import fail_killed_runs, hold_run_lock
 from segmentation_assets.settings import Home, Settings, load_settings
-from segmentation_assets.warehouse import connection, tables
+from segmentation_assets.warehouse import connection
 
 
 class Warehouse(DuckDBResource):
@@ -72,21 +72,14 @@ class Warehouse(DuckDBResource):
         ) as con:
             yield con
 
-    def as_of(self, con: duckdb.DuckDBPyConnection) -> date:
-        """The data's as-of date: the last day of which anything is known."""
-        return source_row(con)[0]
-
-    def currency(self, con: duckdb.DuckDBPyConnection) -> str:
-        """ISO code of the source's currency."""
-        return source_row(con)[1]
-
 
 def source_row(con: duckdb.DuckDBPyConnection) -> tuple[date, str]:
     """As-of date and currency of the loaded source; a sentence when nothing is loaded yet."""
-    if not tables.has_table(con, "raw/source"):
+    try:
+        as_of, currency = con.execute("select as_of, currency from raw.source").fetchall()[0]
+    except duckdb.CatalogException:
         raise dg.Failure(
             "No source is loaded: materialise the raw tables first (group raw, or `segmentation run`).",
             allow_retries=False,
-        )
-    row = con.execute("select as_of, currency from raw.source").fetchall()[0]
-    return row[0], row[1]
+        ) from None
+    return as_of, currency

@@ -35,6 +35,15 @@ PROFILE_TYPES: dict[str, str] = {
 }  # fmt: skip
 
 PROFILE_COLUMNS: dict[str, str] = {
+    "table_name": "The table.",
+    "column_name": "The column.",
+    "row_count": "Rows of the table.",
+    "null_count": "Rows without a value.",
+    "p01": "1 % of the values are at or below this one.",
+    "p25": "Lower quartile.",
+    "p50": "Median.",
+    "p75": "Upper quartile.",
+    "p99": "99 % of the values are at or below this one.",
     "sql_type": "DuckDB type of the column.",
     "null_share": "Share of rows without a value.",
     "distinct_count": "Different values; an estimate for texts of tables with more than a million rows.",

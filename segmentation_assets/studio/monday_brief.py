@@ -10,6 +10,7 @@ are added as `Section`s.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -129,15 +130,16 @@ def build_brief(
     previous_summary: pl.DataFrame | None = None,
     previous_as_of: date | None = None,
     sections: Sequence[Section] = (),
+    home: str = "",
 ) -> BriefModel:
     """The page's content.
 
     `title` names the source; `summary` segments.segment_summary, `profiles` profiles.segment_profiles, `briefs`,
     `drafts`, `matches`, `promotable` the campaigns tables, `capabilities` quality.capabilities, `accounting`
     quality.row_accounting. `verdicts`: by axis, from AXIS_choice. `previous_summary`: the summary of the run before
-    and `previous_as_of` its date; None at the first run.
+    and `previous_as_of` its date; None at the first run. `home` stands in the commands; empty for the default home.
     """
-    moves = _moves(briefs, drafts, matches, promotable, _segment_names(summary), currency=currency)
+    moves = _moves(briefs, drafts, matches, promotable, _segment_names(summary), currency=currency, home=home)
     lines, sentence = _accounting(accounting)
     return BriefModel(
         title=clean_name(title) or "The shop",
@@ -273,6 +275,7 @@ def _moves(
     segment_names: Mapping[tuple[str, str], str],
     *,
     currency: str,
+    home: str,
 ) -> tuple[Move, ...]:
     names = dict(zip(promotable["product_id"], promotable["name"], strict=True))
     subjects: dict[str, list[str]] = {}
@@ -338,7 +341,7 @@ def _moves(
                 subjects=tuple(subjects.get(brief["brief_id"], ())),
                 review_command=(
                     'segmentation sql "select variant, subject, body_text from campaigns.email_drafts '
-                    f"where brief_id = '{brief['brief_id']}'\""
+                    f"where brief_id = '{brief['brief_id']}'\"" + (f" --home {shlex.quote(home)}" if home else "")
                 ),
             )
         )
@@ -426,7 +429,7 @@ def _unknown(capabilities: pl.DataFrame, verdicts: Mapping[str, str], briefs: pl
         for row in capabilities.filter(~pl.col("is_on")).sort("capability").to_dicts():
             if row["capability"] == "attributes" and "orders" in on:
                 continue  # ready-made attributes stand in for orders: with orders, nobody misses them
-            lines.append(Line(f"{str(row['capability']).replace('_', ' ').capitalize()} is off.", str(row["reason"])))
+            lines.append(Line(f"Off: {str(row['capability']).replace('_', ' ')}.", str(row["reason"])))
     return tuple(lines)
 
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
 from segmentation_assets.warehouse.connection import Engine, connect, literal, quote, quote_name
 
 _COPY = """
