@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -29,6 +30,8 @@ from segmentation_assets.settings import (
 from segmentation_assets.warehouse.connection import WarehouseBusyError, WarehouseMissingError, connect
 
 if TYPE_CHECKING:
+    import duckdb
+
     from segmentation_assets.orchestration.execution import RunOutcome
 
 app = typer.Typer(
@@ -42,7 +45,8 @@ HomeOption = Annotated[
     Path | None, typer.Option("--home", help="Folder of the stores; else SEGMENTATION_HOME, else data/.")
 ]
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# Errors name paths, and a path that is broken over two lines cannot be copied.
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Format(StrEnum):
@@ -81,17 +85,20 @@ def run(
     job: Annotated[str, typer.Option(help="full_refresh, recluster or assign.")] = "full_refresh",
 ) -> None:
     """Materialise the graph: raw tables in; segments, profiles, matches, drafts and the Monday brief out."""
+    from segmentation_assets.sources.choice import describe_source
+
     with _sentences():
         place = find_home(home)
         flags = _flags(source, data, input_, customers, seed)
         settings = load_settings(place, flags)
         refuse_other_source(place, settings)
+        describe_source(settings)  # a source that is not there is not recorded as this HOME's
         place.ensure()
         record_flags(place, {**flags, "source": {"name": settings.source.name, **flags["source"]}})
         what = settings.source.name
         if what == "synthetic":
             what = f"the synthetic world, {settings.synthetic.customers:,} customers, seed {settings.seed}"
-        out.print(f"[bold]segmentation[/bold] · {escape(what)} · home {escape(str(place.path))}")
+        out.print(f"[bold]segmentation[/bold] · {escape(what)} · home {escape(str(place.path))}", soft_wrap=True)
         outcome = _execute(place, job, select)
     if not outcome.is_ok:
         for where, sentence in outcome.failures:
@@ -104,6 +111,14 @@ def run(
     for where, sentence in outcome.warnings:
         out.print(f"[yellow]! {escape(where)}[/yellow]: {escape(sentence)}")
     out.print(f"[green]Done in {outcome.seconds:.1f} s.[/green]")
+    if "published" not in outcome.seconds_by_step:
+        held = "is as it was" if place.published.exists() else "is not there yet"
+        out.print(
+            f"The published copy {held}: this selection does not reach it. `segmentation run` renews everything, "
+            "`--select 'key:\"published\"'` the copy alone.",
+            soft_wrap=True,
+        )
+        return
     with _sentences():
         _print_summary(place)
 
@@ -142,6 +157,9 @@ def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
     with out.status("starting") as status:
 
         def tell(progress: StepProgress) -> None:
+            if progress.message:
+                out.print(escape(progress.message), soft_wrap=True)
+                return
             name = progress.step.replace("__", "/")
             if progress.seconds is None:
                 status.update(name)
@@ -193,38 +211,56 @@ def sql(
             raise SettingsError(f"Nothing is published in {place.path} yet. `segmentation run` makes it.")
         try:
             with connect(place.published, read_only=True) as con:
-                frame = con.sql(query)
-                rows = frame.pl() if frame is not None else None
+                con.execute("set python_enable_replacements = false")  # FROM x must not find a Python variable x
+                if not con.extract_statements(query):
+                    raise SettingsError('The query is empty. For example: "select * from segments.segment_summary".')
+                con.execute(query)
+                _print_rows(con, format_)
         except duckdb.Error as error:
             raise SettingsError(str(error).strip()) from None
-    if rows is None:
-        return
-    if format_ is Format.CSV:
-        sys.stdout.write(rows.write_csv() if not _nested(rows) else _as_text(rows).write_csv())
-    elif format_ is Format.JSON:
-        sys.stdout.write(json.dumps(rows.to_dicts(), default=str, ensure_ascii=False, indent=1) + "\n")
-    else:
-        table = Table(*(escape(name) for name in rows.columns), header_style="bold", expand=False)
-        for row in rows.iter_rows():
+
+
+def _print_rows(con: duckdb.DuckDBPyConnection, format_: Format) -> None:
+    """The result as a table, as CSV (nested values as JSON text) or as a JSON list of objects."""
+    names = [str(column[0]) for column in con.description or []]
+    if format_ is Format.TABLE:
+        rows = con.fetchall()
+        table = Table(*(escape(name) for name in names), header_style="bold", expand=False)
+        for row in rows:
             table.add_row(*("" if value is None else escape(str(value)) for value in row))
-        out.print(table)
-        out.print(f"{rows.height:,} rows")
+        # Into a pipe or a file a row stays one line, however wide.
+        is_free = not out.is_terminal and "COLUMNS" not in os.environ
+        (Console(highlight=False, width=10_000) if is_free else out).print(table)
+        out.print(f"{len(rows):,} rows")
+    elif format_ is Format.JSON:
+        keys = [name if name not in names[:n] else f"{name}_{n}" for n, name in enumerate(names)]
+        found = [dict(zip(keys, map(_plain, row), strict=True)) for row in con.fetchall()]
+        sys.stdout.write(json.dumps(found, default=str, ensure_ascii=False, indent=1) + "\n")
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        while chunk := con.fetchmany(10_000):
+            writer.writerows([_cell(value) for value in row] for row in chunk)
 
 
-def _nested(rows: pl.DataFrame) -> bool:
-    return any(dtype.is_nested() for dtype in rows.dtypes)
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it: what is no number is null, bytes are hexadecimal."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.hex() if isinstance(value, bytes) else value
 
 
-def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Lists and maps as JSON text: CSV has no other way to hold them."""
-    return pl.DataFrame(
-        {
-            name: [None if v is None else json.dumps(v, default=str, ensure_ascii=False) for v in rows[name].to_list()]
-            if rows[name].dtype.is_nested()
-            else rows[name]
-            for name in rows.columns
-        }
-    )
+def _cell(value: Any) -> Any:
+    """A value as CSV can hold it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(_plain(value), default=str, ensure_ascii=False)
+    return value.hex() if isinstance(value, bytes) else value
 
 
 @app.command()
@@ -282,8 +318,8 @@ def _print_summary(place: Home) -> None:
     words = place.brief_text
     if words.exists():
         out.print("\n" + escape(words.read_text(encoding="utf-8").rstrip()))
-    out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}")
-    out.print(f"For SQL, at any time:         {escape(str(place.published))}")
+    out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}", soft_wrap=True)
+    out.print(f"For SQL, at any time:         {escape(str(place.published))}", soft_wrap=True)
     out.print(
         'Next: `segmentation sql "from campaigns.email_drafts"`, `segmentation ui`, or your own tables with '
         "`segmentation run --source FOLDER --home FOLDER`."

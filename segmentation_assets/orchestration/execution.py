@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,12 +20,13 @@ INSTANCE_TEMPLATE = PROJECT_ROOT / ".dagster" / "home" / "dagster.yaml"
 
 @dataclass(frozen=True)
 class StepProgress:
-    """A step began (`seconds` is None) or ended."""
+    """A step began (`seconds` is None) or ended, or a run that waits says for whom (`message`)."""
 
     step: str
     tables: Mapping[str, int] = field(default_factory=dict)
     seconds: float | None = None
     is_ok: bool = True
+    message: str = ""
 
 
 @dataclass
@@ -113,7 +115,10 @@ def last_run(home: Home) -> str:
 
 def _resolve(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
     try:
-        selection = dg.AssetSelection.from_string(select)
+        with warnings.catch_warnings():
+            # Dagster's own parser calls what it marks as beta; whoever types a selection cannot mend that.
+            warnings.simplefilter("ignore", dg.BetaWarning)
+            selection = dg.AssetSelection.from_string(select)
         keys = selection.resolve(definitions.resolve_asset_graph())
     except dg.DagsterError as error:
         raise ValueError(f"The selection {select!r} is not understood: {str(error).splitlines()[0]}") from None
@@ -138,6 +143,8 @@ class _Watcher:
     def __call__(self, entry: dg.EventLogEntry) -> None:
         event = entry.dagster_event
         if event is None:
+            if entry.user_message.startswith("Waiting for "):  # run_lock.hold_run_lock
+                self.tell(StepProgress("", message=entry.user_message))
             return
         step = event.step_key or ""
         kind = event.event_type
@@ -159,7 +166,7 @@ class _Watcher:
                 else:
                     self.outcome.failures.append((place, sentence))
         elif kind == dg.DagsterEventType.STEP_FAILURE:
-            self.outcome.failures.append((step, _sentence(event.step_failure_data)))
+            self.outcome.failures.append((step.replace("__", "/"), _sentence(event.step_failure_data)))
             self._end(step, is_ok=False)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
             self._end(step, is_ok=True)

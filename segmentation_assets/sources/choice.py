@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segmentation_assets.settings import Home, Settings
+from segmentation_assets.settings import Home, Settings, axis_settings
 from segmentation_assets.sources.description import SourceDescription, find_source, read_description
 from segmentation_assets.sources.loading import prepare_staging
 from segmentation_assets.sources.mapped import stage_mapped
@@ -31,20 +31,27 @@ def world_settings(settings: Settings) -> WorldSettings:
 
 
 def describe_source(settings: Settings) -> SourceDescription:
-    """What the chosen source says of itself, without reading its data. Raises SourceError."""
+    """What the chosen source says of itself, without reading its data.
+
+    Raises SourceError, and SettingsError where its wishes for the axes are none the settings know.
+    """
     if settings.source.name == SYNTHETIC:
         world = world_settings(settings)
         title = f"A synthetic shop with {world.customers:,} customers"
         return SourceDescription(SYNTHETIC, title, world.currency, world.as_of)
-    return read_description(find_source(settings.source.name, SQL_ROOT))
+    description = read_description(find_source(settings.source.name, SQL_ROOT))
+    for axis, wishes in description.axes.items():
+        axis_settings(settings, axis, wishes)
+    return description
 
 
 def stage_source(settings: Settings, home: Home) -> SourceDescription:
-    """Stage the chosen source's tables in `home.staging`. Raises SourceError; nothing is changed then."""
+    """Stage the chosen source's tables in `home.staging`. Raises what `describe_source` does; nothing changed then."""
+    description = describe_source(settings)
     if settings.source.name == SYNTHETIC:
         prepare_staging(home.staging)
         stage_world(world_settings(settings), home.staging, home.answer_key)
-        return describe_source(settings)
+        return description
     return stage_mapped(
         find_source(settings.source.name, SQL_ROOT),
         Path(settings.source.data) if settings.source.data else None,

@@ -87,6 +87,7 @@ def test_a_settings_file_that_is_named_and_missing_is_refused(home: Home, monkey
 
 def test_another_source_in_the_same_home_is_refused_with_the_way_out(home: Home) -> None:
     record_flags(home, {"source": {"name": "synthetic"}})
+    home.warehouse.touch()
     with pytest.raises(SettingsError) as caught:
         refuse_other_source(home, load_settings(home, {"source": {"name": "cdnow"}}))
     assert "holds the source 'synthetic', and 'cdnow' was asked for" in str(caught.value)

@@ -1,0 +1,100 @@
+"""The graph as Dagster sees it: it loads, every asset says what it is, and both ways in name one location."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml  # type: ignore[import-untyped]  # no stubs are installed for it
+
+from segmentation_assets.definitions import defs
+from segmentation_assets.settings import PROJECT_ROOT
+
+PACKAGE = PROJECT_ROOT / "segmentation_assets"
+
+
+@pytest.fixture(scope="module")
+def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGMENTATION_HOME", str(tmp_path_factory.mktemp("home")))
+        return defs()
+
+
+def test_the_definitions_load(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+    assert {job.name for job in definitions.resolve_all_job_defs()} >= {"full_refresh", "recluster", "assign"}
+
+
+def test_every_asset_has_a_description_a_group_an_owner_and_kinds(definitions: dg.Definitions) -> None:
+    specs = list(definitions.resolve_all_asset_specs())
+    assert len(specs) > 60
+    for spec in specs:
+        name = "/".join(spec.key.path)
+        assert spec.description and len(spec.description) > 20, name
+        assert spec.group_name and spec.group_name != "default", name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert "stage" in spec.tags, name
+
+
+def test_only_the_last_assets_lead_nowhere_and_published_comes_last(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    leaves = {"/".join(key.path) for key in graph.get_all_asset_keys() if not graph.get(key).child_keys}
+    assert "published" in leaves
+    assert {leaf for leaf in leaves if leaf.split("/")[0] not in ("published", "people", "brief")} == set()
+
+
+def test_workspace_and_project_name_the_same_location() -> None:
+    workspace = yaml.safe_load((PROJECT_ROOT / "workspace.yaml").read_text(encoding="utf-8"))
+    ((location,),) = [list(entry.values()) for entry in workspace["load_from"]]
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]["project"]
+    assert location["location_name"] == project["code_location_name"]
+    assert location["module_name"] == f"{project['root_module']}.definitions"
+
+
+def _imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def test_dagster_is_imported_where_it_may_be_and_nowhere_else() -> None:
+    may = {"definitions.py", "cli.py"}
+    users = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(name.split(".")[0].startswith("dagster") for name in _imported(path))
+    }
+    assert {user for user in users if user not in may and user.split("/")[0] not in ("defs", "orchestration")} == set()
+    assert any(user.startswith("defs/") for user in users)  # the search can find
+
+
+def test_no_private_dagster_import() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        private = [name for name in _imported(path) if name.startswith("dagster") and "._" in name]
+        assert private == [], path
+
+
+@pytest.mark.slow
+def test_dg_check_defs_passes(tmp_path: Path) -> None:
+    import os
+
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("dg")), "check", "defs", "--target-path", str(PROJECT_ROOT)],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "SEGMENTATION_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,149 @@
+"""kill -9 at any moment of a run: the published copy opens, no table is half written, and the next run succeeds.
+
+SEGMENTATION_TEST_KILLS sets the number of kills of the long test (default 30).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+MORE = 460
+STATUSES = "select status, count(*) from runs group by status"
+#: What differs between two runs on the same data, and is no figure.
+Facts = dict[str, tuple[int, str]]
+
+
+def _statuses(home: Path) -> dict[str, int]:
+    with sqlite3.connect(home / "dagster" / "history" / "runs.db") as history:
+        return {str(status): int(count) for status, count in history.execute(STATUSES)}
+
+
+def _kill_after(cli: Any, seconds: float, *words: object, ready: Path | None = None) -> bool:
+    """Start a run, end it with SIGKILL `seconds` after it took the lock; whether it was still running."""
+    before = ready.stat().st_mtime_ns if ready is not None and ready.exists() else 0
+    run = cli.start(*words)
+    deadline = time.monotonic() + 120
+    while ready is not None and run.poll() is None and time.monotonic() < deadline:
+        if ready.exists() and ready.stat().st_mtime_ns != before:
+            break
+        time.sleep(0.02)
+    try:
+        run.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        run.send_signal(signal.SIGKILL)
+        run.communicate()
+        return True
+    run.communicate()
+    return False
+
+
+def _whole(read: Any, path: Path, old: Facts, new: Facts) -> None:
+    """Every table of the database is the old one or the new one."""
+    for table, facts in read.fingerprints(path).items():
+        assert facts in (old.get(table), new.get(table)), f"{table} of {path.name} is neither the old nor the new one"
+
+
+def _interrupt(cli: Any, read: Any, home: Path, reference: Path, moments: list[float], *words: object) -> int:
+    """Kill a run at each moment and look at what is left; returns how many were killed in the middle."""
+    old = {name: read.fingerprints(home / name) for name in ("warehouse.duckdb", "published.duckdb")}
+    new = {name: read.fingerprints(reference / name) for name in ("warehouse.duckdb", "published.duckdb")}
+    killed = 0
+    for seconds in moments:
+        killed += _kill_after(cli, seconds, "run", *words, "--home", home, ready=home / "run.json")
+        published = read.fingerprints(home / "published.duckdb")
+        assert published in (old["published.duckdb"], new["published.duckdb"])
+        _whole(read, home / "warehouse.duckdb", old["warehouse.duckdb"], new["warehouse.duckdb"])
+    return killed
+
+
+def test_after_kills_while_loading_and_cleaning_the_next_run_succeeds(
+    cli: Any, home: Path, read: Any, tmp_path: Path
+) -> None:
+    words = ("--customers", MORE, "--select", "group:raw or group:clean")
+    reference = tmp_path / "reference"
+    done = cli("run", *words, "--home", reference)
+    assert done.code == 0, done.words
+    (reference / "published.duckdb").write_bytes((home / "published.duckdb").read_bytes())
+    moments = np.random.default_rng(7).uniform(0.2, 4.0, size=3).tolist()
+    killed = _interrupt(cli, read, home, reference, moments, *words)
+    assert killed >= 1
+    done = cli("run", *words, "--home", home)
+    assert done.code == 0, done.words
+    statuses = _statuses(home)
+    assert "STARTED" not in statuses
+    assert statuses["FAILURE"] >= 1
+    loaded = read.fingerprints(home / "warehouse.duckdb")
+    wanted = read.fingerprints(reference / "warehouse.duckdb")
+    assert {table: loaded[table] for table in wanted} == wanted
+    assert not (home / "staging").exists()
+
+
+@pytest.mark.slow
+def test_after_kill_9_at_random_moments_everything_is_whole_and_the_next_run_succeeds(
+    cli: Any, home: Path, read: Any, tmp_path: Path
+) -> None:
+    """From one finished state (400 customers) toward another (460): no table is ever anything between."""
+    import shutil
+
+    count = int(os.environ.get("SEGMENTATION_TEST_KILLS", "30"))
+    reference = Path(shutil.copytree(home, tmp_path / "reference"))
+    began = time.monotonic()
+    done = cli("run", "--customers", MORE, "--home", reference)
+    assert done.code == 0, done.words
+    length = time.monotonic() - began
+    # A run that starts, waits for nothing and ends: moments over all of its length, more of them early on is no use.
+    moments = np.random.default_rng(11).uniform(0.1, length, size=count).tolist()
+    killed = _interrupt(cli, read, home, reference, moments, "--customers", MORE)
+    assert killed >= count // 2, f"only {killed} of {count} runs were still running when the kill came"
+    done = cli("run", "--customers", MORE, "--home", home)
+    assert done.code == 0, done.words
+    assert "STARTED" not in _statuses(home)
+    assert _statuses(home)["FAILURE"] >= killed // 2
+    for name in ("warehouse.duckdb", "published.duckdb"):
+        assert read.fingerprints(home / name) == read.fingerprints(reference / name)
+    left = [path.name for path in home.iterdir() if ".tmp" in path.name or path.name in ("staging", "spill")]
+    assert left == []
+
+
+def test_a_copy_that_was_cut_off_by_a_kill_does_not_spoil_the_next_one(quick: Any, home: Path, read: Any) -> None:
+    """A kill while free text is taken out of the copy leaves a scratch file and its log; both are of no use."""
+    before = read.fingerprints(home / "published.duckdb")
+    leave = (
+        "import duckdb, os, shutil\n"
+        f"shutil.copyfile({str(home / 'published.duckdb')!r}, {str(home / 'published.tmp')!r})\n"
+        f"con = duckdb.connect({str(home / 'published.tmp')!r}, config={{'checkpoint_threshold': '1TB'}})\n"
+        "con.execute('update segments.segment_summary set name = 1')\n"
+        "os._exit(9)\n"
+    )
+    subprocess.run([sys.executable, "-c", leave], check=False)
+    assert (home / "published.tmp.wal").exists()
+    ended = quick("run", "--select", 'key:"published"', "--home", home)
+    assert ended.code == 0, ended.words
+    assert read.fingerprints(home / "published.duckdb") == before
+    assert not [path.name for path in home.iterdir() if ".tmp" in path.name]
+
+
+def test_ctrl_c_ends_a_run_with_a_sentence_and_an_exit_code(cli: Any, home: Path, read: Any) -> None:
+    before = read.fingerprints(home / "published.duckdb")
+    run = cli.start("run", "--customers", MORE, "--home", home)
+    deadline = time.monotonic() + 120
+    told = (home / "run.json").read_text(encoding="utf-8")
+    while (home / "run.json").read_text(encoding="utf-8") == told and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode not in (0, None)
+    assert "Traceback" not in out + err
+    assert "interrupt" in (out + err).lower()
+    assert read.fingerprints(home / "published.duckdb") == before
+    assert "STARTED" not in _statuses(home)
