@@ -29,6 +29,7 @@ _TEXTS = {
     "null_silhouette": "The same for columns permuted independently: what data without joint structure would show.",
     "stability": "Smallest mean bootstrap Jaccard of any segment over subsamples of fixed size (Hennig 2007).",
     "smallest_share": "Share of the customers in the smallest segment.",
+    "smallest_customers": "Customers of the smallest segment.",
     "is_admissible": "Whether every floor is kept.",
     "fails": "Which floor is not kept, in words.",
     "verdict": "How much the choice claims: reproducible, constructive (a useful cut, not a structure), or off.",
@@ -70,7 +71,8 @@ def _evidence_of(axis: str) -> dg.AssetsDefinition:
             f"segments/{axis}_evidence",
             f"Evidence for the number of {axis} segments, on exactly the matrix that is clustered.\n\nGrain: k",
             {"k": "BIGINT", "inertia": "DOUBLE", "silhouette": "DOUBLE", "null_silhouette": "DOUBLE",
-             "stability": "DOUBLE", "smallest_share": "DOUBLE", "is_admissible": "BOOLEAN", "fails": "VARCHAR"},
+             "stability": "DOUBLE", "smallest_share": "DOUBLE",
+             "smallest_customers": "BIGINT", "is_admissible": "BOOLEAN", "fails": "VARCHAR"},
             _INPUTS,
         ),
     )  # fmt: skip

@@ -50,7 +50,7 @@ def choose_k(evidence: pl.DataFrame, spec: AxisSpec, off_reason: str | None = No
     as good as each other; of these the one nearest to the elbow of the inertia is taken, the larger of two equally
     near. The elbow is where log inertia falls furthest below the straight line over log k from the first to the
     last k: structureless data follow that line (inertia falls as a power of k). Without an admissible k, the one
-    whose least stable cluster is most stable is taken, among those that keep the share floor if there are any, and
+    whose least stable cluster is most stable is taken, among those that keep the floors of size if there are any, and
     the verdict is `constructive`, naming what failed. With nothing to divide, k is 1. Zero rows of evidence mean
     that the axis is off: k is 0 and the reason is `off_reason`.
     """
@@ -94,7 +94,11 @@ def elbow_of(ks: np.ndarray, inertia: np.ndarray) -> int:
 
 def _least_bad(several: pl.DataFrame, spec: AxisSpec) -> Choice:
     pool = several
-    for condition in (pl.col("smallest_share") >= spec.share_floor, pl.col("k") >= spec.k_min):
+    for condition in (
+        pl.col("smallest_customers") >= spec.minimum_customers,
+        pl.col("smallest_share") >= spec.share_floor,
+        pl.col("k") >= spec.k_min,
+    ):
         kept = pool.filter(condition)
         pool = kept if kept.height else pool
     row = pool.sort(["stability", "k"], descending=[True, False]).row(0, named=True)

@@ -31,6 +31,7 @@ EVIDENCE_SCHEMA: dict[str, type[pl.DataType]] = {
     "null_silhouette": pl.Float64,
     "stability": pl.Float64,
     "smallest_share": pl.Float64,
+    "smallest_customers": pl.Int64,
     "is_admissible": pl.Boolean,
     "fails": pl.String,
 }
@@ -67,7 +68,7 @@ def gather_evidence(values: Array, spec: AxisSpec) -> pl.DataFrame:
         null_labels = [_null_labels(shuffled, k, spec.seed) for k in range(2, largest + 1)]
         null = silhouettes(shuffled, null_labels)
         stable = [min(stability(values, fit, spec.seed)) for fit in several]
-    whole = (1, round(fits[0].inertia, 6), None, None, None, 1.0, False, _why_no_split(n, distinct, spec))
+    whole = (1, round(fits[0].inertia, 6), None, None, None, 1.0, n, False, _why_no_split(n, distinct, spec))
     records = [whole] + [
         _record(fit, spec, real[place], null[place], stable[place]) for place, fit in enumerate(several)
     ]
@@ -108,7 +109,7 @@ def _record(
     if stable < spec.stability_floor:
         failed.append(f"stability {stable:.2f} is below {spec.stability_floor:g}")
     figures = (round(figure, 6) for figure in (fit.inertia, silhouette, null_silhouette, stable, share))
-    return (k, *figures, not failed, "; ".join(failed))
+    return (k, *figures, smallest, not failed, "; ".join(failed))
 
 
 def silhouettes(values: Array, labelings: Sequence[Labels]) -> list[float]:

@@ -349,9 +349,10 @@ def _moves(
 
 
 def _why_no_moves(promotable: pl.DataFrame, capabilities: pl.DataFrame) -> str:
-    off = capabilities.filter(~pl.col("is_on")) if capabilities.height else capabilities
-    for row in off.filter(pl.col("capability").str.contains("match|product|campaign")).to_dicts():
-        return str(row["reason"])
+    off = dict(capabilities.filter(~pl.col("is_on")).select("capability", "reason").iter_rows())
+    for needed in ("products", "matching", "margins", "email"):
+        if needed in off:
+            return str(off[needed])
     if promotable.is_empty():
         return "The source has no products, so nothing can be offered."
     able = int(promotable["is_promotable"].sum())
@@ -412,6 +413,9 @@ _VERDICTS = {
 }
 
 
+_OFF = "Off: "
+
+
 def _unknown(capabilities: pl.DataFrame, verdicts: Mapping[str, str], briefs: pl.DataFrame) -> tuple[Line, ...]:
     lines = []
     if briefs.height:
@@ -429,7 +433,7 @@ def _unknown(capabilities: pl.DataFrame, verdicts: Mapping[str, str], briefs: pl
         for row in capabilities.filter(~pl.col("is_on")).sort("capability").to_dicts():
             if row["capability"] == "attributes" and "orders" in on:
                 continue  # ready-made attributes stand in for orders: with orders, nobody misses them
-            lines.append(Line(f"Off: {str(row['capability']).replace('_', ' ')}.", str(row["reason"])))
+            lines.append(Line(f"{_OFF}{str(row['capability']).replace('_', ' ')}.", str(row["reason"])))
     return tuple(lines)
 
 
@@ -518,6 +522,10 @@ def render_text(model: BriefModel) -> str:
         lines.append(f"   review: {move.review_command}")
     lines += ["", "What moved:", *(f"- {line.statement} {line.reason}".rstrip() for line in model.moved)]
     if model.unknown:
-        lines += ["", "What the data cannot say yet:"]
-        lines += [f"- {line.statement} {line.reason}".rstrip() for line in model.unknown]
+        told = [line for line in model.unknown if not line.statement.startswith(_OFF)]
+        # The page gives each its reason; here the names do.
+        off = [line.statement.removeprefix(_OFF).rstrip(".") for line in model.unknown if line not in told]
+        lines += ["", "What the data cannot say yet:", *(f"- {line.statement} {line.reason}".rstrip() for line in told)]
+        if off:
+            lines.append(f"- Off, for want of data: {', '.join(off)}. Reasons: quality.capabilities.")
     return "\n".join([*lines, "", model.accounting_sentence, ""])

@@ -172,3 +172,14 @@ def test_the_fingerprint_changes_with_what_matters_only() -> None:
     assert fingerprint(values, ["a", "b", "c", "e"], STAGE, 3) != first
     assert fingerprint(values, ["a", "b", "c", "d"], STAGE, 4) != first
     assert fingerprint(values, ["a", "b", "c", "d"], dataclasses.replace(STAGE, seed=1), 3) != first
+
+
+def test_where_no_k_keeps_every_floor_one_with_segments_of_two_people_is_not_taken() -> None:
+    rows = [
+        (1, 100.0, None, None, None, 1.0, 92, False, "fewer"),
+        (3, 60.0, 0.2, 0.1, 0.60, 0.10, 9, False, "stability 0.60 is below 0.75"),
+        (8, 20.0, 0.3, 0.1, 0.74, 0.022, 2, False, "smallest segment has 2 customers, fewer than 5"),
+    ]
+    choice = choose_k(pl.DataFrame(rows, schema=EVIDENCE_SCHEMA, orient="row"), STAGE)
+    assert (choice.k, choice.verdict) == (3, "constructive")
+    assert "stability 0.60 is below 0.75" in choice.reason

@@ -73,7 +73,7 @@ def test_reasons_carry_the_numbers(con: duckdb.DuckDBPyConnection) -> None:
         True, "300 buyers, 60 of them bought again on another day, in 180 days (needed: 200, 50 and 90)."
     )  # fmt: skip
     assert found["margins"] == (True, "1 of 2 products have a cost and a list price (needed: half).")
-    assert found["taste"][0] and found["matching"][0]
+    assert found["categories"][0] and found["matching"][0]
     assert (
         found["matching"][1] == "2 products of the catalogue were sold to 300 buyers (needed: 2 products, 50 buyers)."
     )
@@ -83,8 +83,8 @@ def test_reasons_carry_the_numbers(con: duckdb.DuckDBPyConnection) -> None:
     ("capability", "statement"),
     [
         ("orders", "update clean.orders set status = 'cancelled'"),
-        ("taste", "update clean.products set category = 'Tea'"),
-        ("taste", "update clean.order_items set product_id = null where order_item_id <> 'L1'"),
+        ("categories", "update clean.products set category = 'Tea'"),
+        ("categories", "update clean.order_items set product_id = null where order_item_id <> 'L1'"),
         ("products", "update clean.order_items set product_id = null"),
         ("matching", "delete from clean.products where product_id = 'P2'"),
         ("lifetime", "update clean.orders set ordered_at = '2025-01-01'"),

@@ -127,8 +127,8 @@ def test_marketing_campaign_has_its_published_figures(source: Callable[..., Load
     assert rows(home, shares) == [(14.91, 1, 11, 0)]
     money = "select monetary_amount, order_count, recency_days from raw.customer_attributes where customer_id = '5524'"
     assert rows(home, money) == [(Decimal("1617"), 22.0, 58.0)]
-    parts = """select count(*) from raw.customer_attributes where monetary_amount <> mnt_wines + mnt_fruits
-        + mnt_meat_products + mnt_fish_products + mnt_sweet_products + mnt_gold_products"""
+    parts = """select count(*) from raw.customer_attributes where monetary_amount <> wine + fruit
+        + meat + fish + sweets + gold_products"""
     assert rows(home, parts) == [(0,)]
     assert set(described.axes["taste"]["share_columns"]) <= {
         row[0] for row in rows(home, "describe raw.customer_attributes")

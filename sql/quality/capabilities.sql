@@ -147,7 +147,7 @@ decided as (
     union all
     select
         3,
-        'taste',
+        'categories',
         l.categories >= 2 and 2 * l.category_lines >= l.lines,
         format(
             '{:,} of {:,} sold lines have a known category, {:,} categories in all (needed: half of the lines, '
