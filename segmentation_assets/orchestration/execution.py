@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 
+from segmentation_assets.orchestration.run_lock import PROCESS_TAG, this_process
 from segmentation_assets.settings import ENV_HOME, PROJECT_ROOT, Home
 
 INSTANCE_TEMPLATE = PROJECT_ROOT / ".dagster" / "home" / "dagster.yaml"
@@ -82,7 +83,7 @@ def execute_job(
             run_id=outcome.run_id,
             raise_on_error=False,
             asset_selection=keys,
-            tags=dict(tags or {}),
+            tags={**(tags or {}), PROCESS_TAG: this_process()},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
         outcome.seconds = time.perf_counter() - began
@@ -118,7 +119,8 @@ def _resolve(definitions: dg.Definitions, select: str) -> list[dg.AssetKey]:
         with warnings.catch_warnings():
             # Dagster's own parser calls what it marks as beta; whoever types a selection cannot mend that.
             warnings.simplefilter("ignore", dg.BetaWarning)
-            selection = dg.AssetSelection.from_string(select)
+            # A step that writes its tables together runs for all of them or not at all.
+            selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
         keys = selection.resolve(definitions.resolve_asset_graph())
     except dg.DagsterError as error:
         raise ValueError(f"The selection {select!r} is not understood: {str(error).splitlines()[0]}") from None

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import psutil
 from filelock import FileLock, Timeout
 
 from segmentation_assets.settings import Home
@@ -22,6 +23,8 @@ from segmentation_assets.settings import Home
 _SAY_EVERY_SECONDS = 10.0
 #: A run is recorded as started a moment before it takes its lock.
 _GRACE_SECONDS = 60.0
+#: On a run that a process of this machine executes itself: which one, so that its death is known at once.
+PROCESS_TAG = "segmentation/process"
 
 
 class RunLockError(RuntimeError):
@@ -84,18 +87,38 @@ def is_alive(home: Home, run_id: str) -> bool:
         return True
 
 
+def this_process() -> str:
+    """This process as `PROCESS_TAG` holds it: its number and, as numbers are used again, when it began."""
+    return f"{os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def _is_process_there(told: str) -> bool:
+    pid, _, began = told.partition(" ")
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(began)) < 2
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+
+
 def fail_killed_runs(instance: dg.DagsterInstance, home: Home, own_run_id: str | None = None) -> list[str]:
-    """Mark every run as failed that is recorded as started and whose process is gone; returns their ids."""
+    """Mark every run as failed that is recorded as begun and whose process is gone; returns their ids."""
     killed = []
-    started = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    for record in started:
+    begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED]
+    for record in instance.get_run_records(dg.RunsFilter(statuses=begun)):
         run = record.dagster_run
         if run.run_id == own_run_id or is_alive(home, run.run_id):
             continue
-        began = record.start_time or record.create_timestamp.timestamp()
-        is_fresh = time.time() - began < _GRACE_SECONDS
-        if is_fresh and not _lock_file(home, run.run_id).exists():
-            continue
+        process = run.tags.get(PROCESS_TAG)
+        if process is not None:
+            if _is_process_there(process):
+                continue
+        elif run.status != dg.DagsterRunStatus.STARTED:
+            continue  # it waits for whoever launches it
+        else:
+            began = record.start_time or record.create_timestamp.timestamp()
+            is_fresh = time.time() - began < _GRACE_SECONDS
+            if is_fresh and not _lock_file(home, run.run_id).exists():
+                continue
         instance.report_run_failed(
             run, "The process of this run is gone: it was killed. Tables it had not finished are as they were."
         )

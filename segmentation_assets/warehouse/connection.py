@@ -117,7 +117,10 @@ def connect(
         attach(con, path, "warehouse", read_only=read_only, wait_seconds=engine.wait_seconds)
         con.execute("use warehouse")
         if people is not None:
+            is_new = not people.exists()
             attach(con, people, "people", read_only=read_only, wait_seconds=engine.wait_seconds)
+            if is_new:
+                people.chmod(0o600)  # contact details are their owner's to read
         yield con
     finally:
         con.close()

@@ -49,7 +49,11 @@ def publish(
             "Close it there and run again; the published copy is as it was."
         )
     scratch = published.with_suffix(".tmp")
+    scratch_log = scratch.with_name(scratch.name + ".wal")
     try:
+        # What a run killed at this point left: its log belongs to another copy and would keep this one from opening.
+        scratch.unlink(missing_ok=True)
+        scratch_log.unlink(missing_ok=True)
         done = subprocess.run(  # noqa: S603 - our own interpreter and code; only the two paths vary
             [sys.executable, "-I", "-c", _COPY, str(warehouse), str(scratch)],
             capture_output=True,
@@ -65,6 +69,7 @@ def publish(
         scratch.replace(published)
     finally:
         scratch.unlink(missing_ok=True)
+        scratch_log.unlink(missing_ok=True)
     return published.stat().st_size
 
 
