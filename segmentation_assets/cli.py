@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from rich.table import Table
 from segmentation_assets.settings import (
     Home,
     SettingsError,
+    find_default_home,
     find_home,
     load_settings,
     record_flags,
@@ -94,7 +96,7 @@ def run(
         refuse_other_source(place, settings)
         describe_source(settings)  # a source that is not there is not recorded as this HOME's
         place.ensure()
-        record_flags(place, {**flags, "source": {"name": settings.source.name, **flags["source"]}})
+        record_flags(place, {**flags, "source": {**flags["source"], "name": settings.source.name}})
         what = settings.source.name
         if what == "synthetic":
             what = f"the synthetic world, {settings.synthetic.customers:,} customers, seed {settings.seed}"
@@ -108,7 +110,7 @@ def run(
             f"they were. Details: `segmentation ui`, run {outcome.run_id[:8]}."
         )
         raise typer.Exit(1)
-    for where, sentence in outcome.warnings:
+    for where, sentence in outcome.warnings + outcome.failures:  # a failed check that does not block is no failed run
         out.print(f"[yellow]! {escape(where)}[/yellow]: {escape(sentence)}")
     out.print(f"[green]Done in {outcome.seconds:.1f} s.[/green]")
     if "published" not in outcome.seconds_by_step:
@@ -196,7 +198,8 @@ def _print_last_run(place: Home) -> None:
         out.print(words)
 
 
-@app.command()
+# A query may begin with a comment, `--`, as the files in sql/analyst do: that is no option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def sql(
     query: Annotated[str, typer.Argument(help="A SELECT on the published copy.")],
     format_: Annotated[Format, typer.Option("--format", help="How rows are printed.")] = Format.TABLE,
@@ -277,10 +280,15 @@ def ui(
         load_settings(place)
         prepare_home(place)
     dg_command = Path(sys.executable).with_name("dg")
-    out.print(f"The UI opens on http://127.0.0.1:{port} · home {escape(str(place.path))} · Ctrl-C ends it.")
+    out.print(
+        f"The UI will be on http://127.0.0.1:{port} soon · home {escape(str(place.path))} · Ctrl-C ends it.",
+        soft_wrap=True,
+    )
+    # dg warns when the active environment is not its own; the one beside this interpreter is meant.
+    environment = {**os.environ, "VIRTUAL_ENV": sys.prefix}
     command = [str(dg_command), "dev", "--host", "127.0.0.1", "--port", str(port)]
     os.execve(  # noqa: S606 - our own console script beside this interpreter
-        str(dg_command), [*command, "--target-path", str(PROJECT_ROOT)], dict(os.environ)
+        str(dg_command), [*command, "--target-path", str(PROJECT_ROOT)], environment
     )
 
 
@@ -295,12 +303,6 @@ def _print_summary(place: Home) -> None:
             "select axis, segment_id, name, customers, revenue_share, reachable_customers "
             "from segments.segment_summary where customers > 0 order by axis, segment_id"
         ).fetchall()
-        off = con.execute(
-            "select capability, reason from quality.capabilities where not is_on "
-            # Ready-made attributes stand in for orders: with orders, nobody misses them.
-            "and (capability <> 'attributes' or not (select bool_or(is_on) from quality.capabilities "
-            "where capability = 'orders')) order by capability"
-        ).fetchall()
     out.print(f"\n[bold]{escape(title)}[/bold], data up to {as_of}, money in {currency}")
     out.print(
         f"Rows: {raw:,} raw = {clean:,} clean + {rejected:,} rejected; {repaired:,} repaired. "
@@ -313,16 +315,17 @@ def _print_summary(place: Home) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
     out.print(table)
-    for capability, reason in off:
-        out.print(f"[dim]Off: {escape(capability)} - {escape(reason)}[/dim]")
     words = place.brief_text
     if words.exists():
         out.print("\n" + escape(words.read_text(encoding="utf-8").rstrip()))
     out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}", soft_wrap=True)
     out.print(f"For SQL, at any time:         {escape(str(place.published))}", soft_wrap=True)
+    at = "" if place == find_default_home() else f" --home {shlex.quote(str(place.path))}"
     out.print(
-        'Next: `segmentation sql "from campaigns.email_drafts"`, `segmentation ui`, or your own tables with '
-        "`segmentation run --source FOLDER --home FOLDER`."
+        f'Next: `segmentation sql "from campaigns.email_drafts"{at}`, `segmentation ui{at}`, or your own tables with '
+        "`segmentation run --source FOLDER --home FOLDER`.",
+        markup=False,
+        soft_wrap=True,
     )
 
 
