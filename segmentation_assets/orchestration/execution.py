@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shutil
 import time
 import uuid
@@ -16,6 +17,7 @@ import dagster as dg
 from segmentation_assets.orchestration.run_lock import PROCESS_TAG, this_process
 from segmentation_assets.settings import ENV_HOME, PROJECT_ROOT, Home
 
+_DISK_FULL = re.compile(r"no space left on device|file too large|disk quota exceeded", re.IGNORECASE)
 INSTANCE_TEMPLATE = PROJECT_ROOT / ".dagster" / "home" / "dagster.yaml"
 
 
@@ -192,9 +194,14 @@ def _sentence(data: object) -> str:
 
 
 def _innermost(error: object) -> str:
-    """The message of the first cause, without the name of the exception's class when it is one of ours."""
+    """The message of the first cause: without the name of its class, and in words where the disk is full."""
     while getattr(error, "cause", None) is not None:
         error = error.cause  # type: ignore[attr-defined]
     message = str(getattr(error, "message", error)).strip()
+    if _DISK_FULL.search(message):
+        return (
+            f"The disk is full, or a file may not grow further. Free some space and run again; what was there is as "
+            f"it was. ({message})"
+        )
     head, _, rest = message.partition(": ")
-    return rest if head.startswith("segmentation_assets.") and rest else message
+    return rest if head.startswith(("segmentation_assets.", "_duckdb.")) and rest else message

@@ -21,20 +21,6 @@ def _versions(home: Path) -> list[tuple[str, int]]:
         return [(str(a), int(v)) for a, v in state.execute("select axis, version from segment_models order by 1, 2")]
 
 
-@pytest.mark.parametrize("schema", ["raw", "clean"])
-def test_one_thread_loads_and_cleans_the_same_tables(
-    schema: str, finished: Path, once: Any, cli_once: Any, read: Any
-) -> None:
-    other = once(
-        "one-thread-clean", cli_once("--customers", 400, "--select", "group:raw or group:clean", env=ONE_THREAD)
-    )
-    mine = read.fingerprints(finished / "home" / "warehouse.duckdb")
-    theirs = read.fingerprints(other / "home" / "warehouse.duckdb")
-    compared = [table for table in theirs if table.startswith(f"{schema}.")]
-    assert len(compared) >= 18
-    assert [table for table in compared if mine[table] != theirs[table]] == []
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["again", "one_thread"])
 def test_a_second_run_in_a_fresh_home_gives_identical_tables(
