@@ -30,7 +30,9 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from segmentation_assets.defs.axes import AXES, AxisInputs, read_inputs, register, segments_of
 from segmentation_assets.defs.campaigns import campaign_spec
+from segmentation_assets.defs.hidden_text import free_text, hidden_columns
 from segmentation_assets.language.profile_writer import PROFILE_TYPES, write_profiles
 from segmentation_assets.language.segment_facts import gather_segment_facts
 from segmentation_assets.merchandising.briefs import build_briefs
@@ -39,8 +41,6 @@ from segmentation_assets.merchandising.plan import STAGE_GROUPS, TABLE_TYPES
 from segmentation_assets.merchandising.promotable import in_categories, promotable_products
 from segmentation_assets.merchandising.stage_groups import stage_groups
 from segmentation_assets.messaging.drafts import DRAFT_TYPES, build_drafts
-from segmentation_assets.orchestration.axes import AXES, AxisInputs, read_inputs, register, segments_of
-from segmentation_assets.orchestration.publishing import free_text, hidden_columns
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.assign import assign, assign_outside
 from segmentation_assets.segmentation.choose import Choice, choose_k

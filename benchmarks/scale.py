@@ -221,6 +221,7 @@ def measure(home: Home, customers: int, *, threads: int = 0) -> ScaleReport:
 
     `threads` limits DuckDB; 0 is all cores. ValueError when `home` is in use.
     """
+    from segmentation_assets.definitions import defs
     from segmentation_assets.orchestration.execution import execute_job
     from segmentation_assets.settings import load_settings, record_flags
 
@@ -238,7 +239,7 @@ def measure(home: Home, customers: int, *, threads: int = 0) -> ScaleReport:
         prepare_home(home)
         watcher = StepWatcher(sampler, groups_by_step())
         began = cpu_seconds()
-        outcome = execute_job(home, "full_refresh", on_progress=watcher)
+        outcome = execute_job(home, "full_refresh", defs, on_progress=watcher)
         report.cpu_seconds = cpu_seconds() - began
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # exact, but without children
     report.steps, report.seconds, report.is_ok = watcher.steps, outcome.seconds, outcome.is_ok

@@ -152,6 +152,7 @@ def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
     """Run the job with a line for each finished step. Dagster is imported here: `segmentation sql` needs none."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     warnings.filterwarnings("ignore", module="dagster", category=FutureWarning)
+    from segmentation_assets.definitions import defs
     from segmentation_assets.orchestration.execution import StepProgress, execute_job
 
     if job not in JOBS:
@@ -172,7 +173,7 @@ def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
             sign = "[green]✓[/green]" if progress.is_ok else "[red]✗[/red]"
             out.print(f"{sign} {escape(name):<38} {progress.seconds:6.1f} s  {escape(rows + more)}")
 
-        return execute_job(place, job, select=select, on_progress=tell)
+        return execute_job(place, job, defs, select=select, on_progress=tell)
 
 
 JOBS = ("full_refresh", "recluster", "assign")

@@ -9,6 +9,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from segmentation_assets.defs.axes import AXES
+from segmentation_assets.defs.history import previous_summary
 from segmentation_assets.language.profile_writer import PROFILE_NOTES, PROFILE_TYPES, write_profiles
 from segmentation_assets.language.segment_facts import Offer, gather_segment_facts
 from segmentation_assets.merchandising.briefs import build_briefs
@@ -18,8 +20,6 @@ from segmentation_assets.merchandising.promotable import promotable_products
 from segmentation_assets.merchandising.stage_groups import stage_groups
 from segmentation_assets.messaging.drafts import DRAFT_NOTES, DRAFT_TYPES, build_drafts
 from segmentation_assets.orchestration import plots
-from segmentation_assets.orchestration.axes import AXES
-from segmentation_assets.orchestration.history import previous_summary
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import Settings

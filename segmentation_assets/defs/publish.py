@@ -3,10 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from segmentation_assets.defs.axes import AXES
 from segmentation_assets.defs.campaigns import WEEKLY
-from segmentation_assets.orchestration.axes import AXES
-from segmentation_assets.orchestration.history import previous_summary, remember_summary
-from segmentation_assets.orchestration.publishing import free_text, hidden_columns
+from segmentation_assets.defs.hidden_text import free_text, hidden_columns
+from segmentation_assets.defs.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source

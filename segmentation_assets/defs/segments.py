@@ -8,8 +8,8 @@ import duckdb
 import numpy as np
 import polars as pl
 
+from segmentation_assets.defs.axes import AXES, model_in_use, read_inputs, register, segments_of, stored_model
 from segmentation_assets.orchestration import plots
-from segmentation_assets.orchestration.axes import AXES, model_in_use, read_inputs, register, segments_of, stored_model
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse
 from segmentation_assets.segmentation.assign import assign, assign_outside, model_matrix

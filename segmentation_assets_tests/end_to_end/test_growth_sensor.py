@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from segmentation_assets.definitions import defs
 from segmentation_assets.defs.automation import customer_growth_sensor
 from segmentation_assets.orchestration.execution import execute_job
 from segmentation_assets.settings import Home
@@ -41,7 +42,7 @@ def test_growth_requests_one_reclustering_which_is_done_and_then_it_skips(
     assert isinstance(first, dg.RunRequest)
     assert isinstance(second, dg.RunRequest)
     assert first.run_key == second.run_key  # one run, however often it is asked for before that begins
-    outcome = execute_job(Home(home), "recluster", tags=first.tags)
+    outcome = execute_job(Home(home), "recluster", defs, tags=first.tags)
     assert outcome.is_ok, outcome.failures
     skip = _tick(home, monkeypatch)
     assert isinstance(skip, dg.SkipReason)

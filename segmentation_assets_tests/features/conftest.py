@@ -148,7 +148,8 @@ def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
         columns = ", ".join(f"{quote(column.name)} {column.sql_type}" for column in CONTRACT[name].columns)
         con.execute(f"create or replace table clean.{name} ({columns})")
     con.execute(
-        "create or replace table features.product_guards (product_id varchar, is_sensitive boolean, is_age_restricted boolean)"
+        "create or replace table features.product_guards "
+        "(product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
     )
     con.execute(
         "create or replace table clean.contact_flags "

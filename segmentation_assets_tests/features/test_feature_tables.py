@@ -322,7 +322,8 @@ def test_sensitive_goods_are_sales_but_no_taste(
         con.execute("insert into features.product_guards values ('p', true, false), ('q', false, false)")
         con.execute("insert into clean.preferences (customer_id, favourite_category) values ('c', 'Tests')")
         con.execute(
-            "insert into clean.orders (order_id, customer_id, ordered_at, status) values ('o', 'c', '2024-01-01', 'completed')"
+            "insert into clean.orders (order_id, customer_id, ordered_at, status) "
+            "values ('o', 'c', '2024-01-01', 'completed')"
         )
         con.execute(
             "insert into clean.order_items (order_item_id, order_id, product_id, quantity, line_amount) "
@@ -330,7 +331,8 @@ def test_sensitive_goods_are_sales_but_no_taste(
         )
         features_of(con)
         shares = con.execute(
-            "select value, line_count, product_count from features.customer_shares where dimension = 'category' order by 1"
+            "select value, line_count, product_count from features.customer_shares "
+            "where dimension = 'category' order by 1"
         ).fetchall()
         assert shares == [("Tea", 1, 1), ("unknown", 2, 1)]
         assert con.execute("select monetary_amount, favourite_category from features.customer_features").fetchall() == [
