@@ -7,7 +7,10 @@ on draws of a fixed size, because with enough rows any cut is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -23,6 +26,9 @@ STABILITY_DRAWS = 8
 _NULL_STARTS = 3
 _DRAW_STARTS = 3
 _BLOCK_ROWS = 512
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 EVIDENCE_SCHEMA: dict[str, type[pl.DataType]] = {
     "k": pl.Int64,
@@ -56,7 +62,7 @@ def gather_evidence(values: Array, spec: AxisSpec) -> pl.DataFrame:
         return empty_evidence()
     distinct = distinct_rows(values, spec.k_max + 1)
     largest = max(1, min(spec.k_max, distinct, n // spec.minimum_customers))
-    fits = [fit_kmeans(values, k, spec.seed) for k in range(1, largest + 1)]
+    fits = _each(lambda k: fit_kmeans(values, k, spec.seed), range(1, largest + 1))
     several = fits[1:]
     real: list[float] = []
     null: list[float] = []
@@ -65,14 +71,20 @@ def gather_evidence(values: Array, spec: AxisSpec) -> pl.DataFrame:
         rows = _drawn_rows(n, SILHOUETTE_ROWS, spec.seed)
         real = silhouettes(values[rows], [fit.labels[rows] for fit in several])
         shuffled = permuted(values[rows], spec.seed)
-        null_labels = [_null_labels(shuffled, k, spec.seed) for k in range(2, largest + 1)]
+        null_labels = _each(lambda k: _null_labels(shuffled, k, spec.seed), range(2, largest + 1))
         null = silhouettes(shuffled, null_labels)
-        stable = [min(stability(values, fit, spec.seed)) for fit in several]
+        stable = _each(lambda fit: min(stability(values, fit, spec.seed)), several)
     whole = (1, round(fits[0].inertia, 6), None, None, None, 1.0, n, False, _why_no_split(n, distinct, spec))
     records = [whole] + [
         _record(fit, spec, real[place], null[place], stable[place]) for place, fit in enumerate(several)
     ]
     return pl.DataFrame(records, schema=EVIDENCE_SCHEMA, orient="row")
+
+
+def _each(work: Callable[[Given], Found], items: Iterable[Given]) -> list[Found]:
+    """`work` done for each item, on all cores: what one k gives does not depend on the others, nor on their order."""
+    with one_thread(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(work, items))
 
 
 def _null_labels(shuffled: Array, k: int, seed: int) -> Labels:
