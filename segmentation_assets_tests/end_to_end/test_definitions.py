@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -86,12 +87,11 @@ def test_no_private_dagster_import() -> None:
 
 @pytest.mark.slow
 def test_dg_check_defs_passes(tmp_path: Path) -> None:
-    import os
-
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SEGMENTATION_")}
     done = subprocess.run(
         [str(Path(sys.executable).with_name("dg")), "check", "defs", "--target-path", str(PROJECT_ROOT)],
         cwd=PROJECT_ROOT,
-        env={**os.environ, "SEGMENTATION_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"},
+        env={**environment, "SEGMENTATION_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,6 @@
 """kill -9 at any moment of a run: the published copy opens, no table is half written, and the next run succeeds.
 
-SEGMENTATION_TEST_KILLS sets the number of kills of the long test (default 30).
+TEST_KILLS sets the number of kills of the long test (default 30).
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def test_after_kill_9_at_random_moments_everything_is_whole_and_the_next_run_suc
     cli: Any, home: Path, read: Any
 ) -> None:
     """From one finished state (400 customers) toward another (460): no table is ever anything between."""
-    count = int(os.environ.get("SEGMENTATION_TEST_KILLS", "30"))
+    count = int(os.environ.get("TEST_KILLS", "30"))
     done = cli("run", "--home", home)
     assert done.code == 0, done.words
     length = time.time() - (home / "run.json").stat().st_mtime  # from where it took the lock
