@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install run test test-all lint dev clean
+.PHONY: install run test test-slow lint dev clean
 
 install: .venv/installed
 
@@ -19,8 +19,8 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-all: install
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+test-slow: install
+	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -12,8 +12,9 @@ from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.fit import IdentifiedAxis, Segment
 from segmentation_assets.segmentation.model import FrozenModel
 from segmentation_assets.segmentation.spec import AxisSpec, spec_from_settings
-from segmentation_assets.settings import axis_settings
+from segmentation_assets.settings import SettingsError, axis_settings
 from segmentation_assets.sources.choice import describe_source
+from segmentation_assets.sources.description import nearest
 from segmentation_assets.state.store import EventRecord, IdentityRecord, ModelRecord, StateStore, open_state
 from segmentation_assets.warehouse import tables
 from segmentation_assets.warehouse.connection import quote
@@ -55,6 +56,15 @@ def read_inputs(warehouse: Warehouse, axis: str) -> AxisInputs:
     with warehouse.get_connection(read_only=True) as con:
         features = _names(con, "features/customer_features")
         attributes = [name for name in _names(con, "clean/customer_attributes") if name not in features]
+        unknown = [name for name in wanted if name not in features and name not in attributes]
+        if unknown:
+            hints = " ".join(
+                f"{name}:{nearest(name, [*features, *attributes]) or ' nothing near it.'}" for name in unknown
+            )
+            raise SettingsError(
+                f"The {axis} axis asks for columns that neither features.customer_features nor "
+                f"clean.customer_attributes has. {hints}"
+            )
         always = ["customer_id", "is_buyer", "order_count", "monetary_amount"]
         own = [f"f.{quote(name)}" for name in dict.fromkeys([*always, *wanted]) if name in features]
         extra = [f"a.{quote(name)}" for name in dict.fromkeys(wanted) if name in attributes]

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from segmentation_assets.definitions import defs
-from segmentation_assets.defs.automation import customer_growth_sensor
+from segmentation_assets.defs.automation import campaign_start_sensor, customer_growth_sensor
 from segmentation_assets.orchestration.execution import execute_job
 from segmentation_assets.settings import Home
 
@@ -49,3 +49,15 @@ def test_growth_requests_one_reclustering_which_is_done_and_then_it_skips(
     count = read.one(home / "warehouse.duckdb", "select count(*) from clean.customers")
     assert f"{count} customers against {count} at the last fit" in str(skip.skip_message)
     assert read.one(home / "warehouse.duckdb", "select max(customers_at_fit) from segments.stage_model") == count
+
+
+def test_the_campaign_sensor_knows_the_calendar_from_the_event_log(
+    home: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    with dg.DagsterInstance.get() as instance:
+        (skip,) = list(campaign_start_sensor(dg.build_sensor_context(instance=instance)))
+    assert isinstance(skip, dg.SkipReason)
+    count = read.one(home / "warehouse.duckdb", "select count(*) from clean.campaigns")
+    assert f"None of {count} campaigns starts within 7 days" in str(skip.skip_message)
