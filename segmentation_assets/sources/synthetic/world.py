@@ -1,12 +1,14 @@
 """Making a world: block after block, table after table, into parquet files.
 
-Memory is bounded by one block and the answer key. Which rows a customer gets never depends on how many customers
+Memory is bounded by a block per core and the answer key. Which rows a customer gets never depends on how many customers
 follow; the last block is made whole and then cut.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,20 +62,36 @@ def stage_world(
         answers.add("faults", planted.faults)
     _write_part(folder, "customer_attributes", 0, pl.DataFrame(schema={"customer_id": pl.String}))
     people = make_people(settings)
-    for number in range(settings.blocks):
-        wanted = min(settings.customers - number * BLOCK, BLOCK)
-        block = customers.draw_block(settings, number)
-        for table, planted in _block_tables(block, market, people):
-            _write_part(folder, table, number, _cut(planted.frame, wanted))
-            if answer_key is not None:
-                answers.add("faults", planted.faults.filter(pl.col("_customer") < wanted))
-        if answer_key is not None:
-            answers.add("personas", customers.personas_frame(block).head(wanted))
-            answers.add("tastes", customers.tastes_frame(block).head(wanted))
-        if progress is not None:
-            progress(number * BLOCK + wanted, settings.customers)
+    made = 0
+
+    def make(number: int) -> tuple[int, list[tuple[str, pl.DataFrame]]]:
+        return _stage_block(settings, market, people, number, folder)
+
+    # Blocks know nothing of each other, so they are made on all cores; their answers are taken in order.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for wanted, pages in pool.map(make, range(settings.blocks)):
+            for page, frame in pages:
+                answers.add(page, frame)
+            made += wanted
+            if progress is not None:
+                progress(made, settings.customers)
     if answer_key is not None:
         _write_answers(settings, answer_key, answers, market)
+
+
+def _stage_block(
+    settings: WorldSettings, market: Market, people: People, number: int, folder: Path
+) -> tuple[int, list[tuple[str, pl.DataFrame]]]:
+    """Write the parts of one block; returns its customers and its rows of the answer key, page by page."""
+    wanted = min(settings.customers - number * BLOCK, BLOCK)
+    block = customers.draw_block(settings, number)
+    pages = []
+    for table, planted in _block_tables(block, market, people):
+        _write_part(folder, table, number, _cut(planted.frame, wanted))
+        pages.append(("faults", planted.faults.filter(pl.col("_customer") < wanted)))
+    pages.append(("personas", customers.personas_frame(block).head(wanted)))
+    pages.append(("tastes", customers.tastes_frame(block).head(wanted)))
+    return wanted, pages
 
 
 def _make_shop(settings: WorldSettings) -> tuple[Market, dict[str, Planted]]:
