@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 
 from segmentation_assets.segmentation.kmeans import Array, KMeansFit, Labels, distinct_rows, fit_kmeans, one_thread
 from segmentation_assets.segmentation.spec import AxisSpec
@@ -175,19 +176,25 @@ def stability(values: Array, fit: KMeansFit, seed: int, *, draws: int = STABILIT
     Each draw takes rows with replacement, is clustered anew with the same k, and each old cluster is compared with
     its most similar new one on the distinct rows drawn. A cluster that a draw misses counts 0 for it.
     """
-    k, n = fit.k, len(values)
-    size = min(n, STABILITY_ROWS)
-    found = np.zeros((draws, k))
-    for draw in range(draws):
-        rng = np.random.default_rng(np.random.SeedSequence([seed, k, draw]))
-        rows = np.sort(rng.integers(0, n, size))
-        sample = values[rows]
-        if distinct_rows(sample, k) < k:
-            continue
-        again = fit_kmeans(sample, k, int(rng.integers(2**31)), starts=_DRAW_STARTS)
-        _, first = np.unique(rows, return_index=True)
-        found[draw] = jaccard(overlap(fit.labels[rows[first]], again.labels[first], k, k)).max(axis=1)
+    with one_thread():
+        found = np.array([_jaccard_of_draw(values, fit, seed, draw) for draw in range(draws)])
     return [float(mean) for mean in found.mean(axis=0)]
+
+
+def _jaccard_of_draw(values: Array, fit: KMeansFit, seed: int, draw: int) -> Array:
+    k, n = fit.k, len(values)
+    rng = np.random.default_rng(np.random.SeedSequence([seed, k, draw]))
+    rows = np.sort(rng.integers(0, n, min(n, STABILITY_ROWS)))
+    sample = values[rows]
+    if distinct_rows(sample, k) < k:
+        return np.zeros(k)
+    # One call for all starts: on so few rows checking the input takes as long as clustering it.
+    again = KMeans(k, n_init=_DRAW_STARTS, max_iter=100, random_state=int(rng.integers(2**31))).fit(sample)
+    _, first = np.unique(rows, return_index=True)
+    most_similar: Array = jaccard(overlap(fit.labels[rows[first]], again.labels_[first].astype(np.int64), k, k)).max(
+        axis=1
+    )
+    return most_similar
 
 
 def overlap(left: Labels, right: Labels, rows: int, columns: int) -> NDArray[np.float64]:
