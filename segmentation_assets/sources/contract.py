@@ -142,7 +142,7 @@ ARMS = ("treated", "control")
 
 _STATUS_SYNONYMS = {
     "complete": "completed", "delivered": "completed", "paid": "completed", "fulfilled": "completed",
-    "resolved": "completed", "done": "completed", "closed": "completed",
+    "done": "completed", "closed": "completed", "resolved": "completed",
     "in transit": "shipped", "dispatched": "shipped", "on the way": "shipped",
     "pending": "processing", "in process": "processing", "in progress": "processing", "open": "processing",
     "on hold": "processing", "disputed": "processing", "new": "processing",

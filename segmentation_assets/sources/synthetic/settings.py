@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Customers per block. Part of a world's identity: another number makes another world.
-BLOCK = 2_000
+BLOCK = 5_000
 #: Days of history up to and including the as-of date: about four years.
 HISTORY_DAYS = 1_461
 #: Prices and the products on sale change from one period to the next.
