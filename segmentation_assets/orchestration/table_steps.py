@@ -143,7 +143,7 @@ def replace_tables(
                 outcomes[declared.key] = checks.evaluate(con, declared.all_rules, as_of)
                 if sentence := checks.blocking_sentence(declared.key, outcomes[declared.key]):
                     refused.append(sentence)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must not leave half of the tables; it goes on after the rollback
             con.execute("rollback")
             raise
         con.execute("rollback" if refused else "commit")

@@ -153,7 +153,7 @@ def stage_mapped(
         if error.errno == errno.ENOSPC:
             raise SourceError(_disk_full(staging)) from None
         raise
-    except BaseException:
+    except BaseException:  # Ctrl-C too: staged contact details may not stay behind; it goes on after that
         clear_staging(staging)
         raise
 

@@ -132,7 +132,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     con.execute("begin")
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too is rolled back, and goes on after that
         con.execute("rollback")
         raise
     con.execute("commit")
