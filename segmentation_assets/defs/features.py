@@ -6,66 +6,49 @@ from typing import Any
 import dagster as dg
 import duckdb
 import numpy as np
+import polars as pl
 
 from segmentation_assets.merchandising.promotable import in_categories
 from segmentation_assets.orchestration import plots
 from segmentation_assets.orchestration.table_steps import (
     Computed,
-    Describe,
     TableDeclaration,
     computed_tables,
     sql_table,
 )
 from segmentation_assets.orchestration.warehouse import Warehouse
+from segmentation_assets.segmentation.correlations import rank_correlations
+
+#: Numeric features whose correlations are shown, and how many customers they are computed on.
+_CORRELATED = (
+    "recency_days", "order_count", "monetary_amount", "average_order_amount", "tenure_days", "days_between_orders",
+    "return_share", "discount_share", "coupon_order_share", "campaign_order_share", "price_level", "category_count",
+    "favourite_category_share", "favourite_brand_share", "weekend_share", "orders_last_90_days", "event_count",
+    "days_since_event", "campaign_response_share", "education_rank", "household_income", "kids", "teens",
+    "loyalty_points", "discount_sensitivity", "luxury_score",
+)  # fmt: skip
+_CORRELATED_CUSTOMERS = 20_000
+#: Larger matrices than this are not readable.
+_SHOWN_FEATURES = 18
 
 
-def _spend_plot(dimension: str) -> Describe:
-    def describe(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
+def _spend_plots(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for dimension in ("category", "channel"):
         rows = con.execute(
-            f"select {dimension}, net_share from features.spend_by_{dimension} order by net_amount desc, 1 limit 20"
+            "select value, net_share from features.spend_by_value where dimension = $dimension "
+            "order by net_amount desc, value limit 20",
+            {"dimension": dimension},
         ).fetchall()
-        caption = f"Share of net spend by {dimension}, the largest twenty."
-        return {
-            "plot": plots.bars(
-                [row[0] for row in rows],
-                [row[1] or 0.0 for row in rows],
-                title=f"Spend by {dimension}",
-                unit="share of net spend",
-                caption=caption,
-                is_share=True,
-            )
-        }
-
-    return describe
-
-
-def _correlation_plot(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
-    rows = con.execute(
-        "select feature_a, feature_b, correlation from features.feature_correlations order by feature_a, feature_b"
-    ).fetchall()
-    if not rows:
-        return {}
-    # The most entangled features are the ones a reader looks for; all of them would be unreadable.
-    strength: dict[str, float] = {}
-    for a, b, value in rows:
-        for name in (a, b):
-            strength[name] = max(strength.get(name, 0.0), abs(value or 0.0))
-    names = sorted(sorted(strength, key=lambda name: (-strength[name], name))[:18])
-    place = {name: index for index, name in enumerate(names)}
-    grid = np.full((len(names), len(names)), np.nan)
-    for a, b, value in rows:
-        if a in place and b in place and value is not None:
-            grid[place[a], place[b]] = grid[place[b], place[a]] = value
-    return {
-        "plot": plots.heat_map(
-            grid,
-            names,
-            names,
-            title="Rank correlation of customer features",
-            caption="The features most correlated with another one; the table holds all pairs.",
-            limit=1.0,
+        found[f"{dimension}_plot"] = plots.bars(
+            [row[0] for row in rows],
+            [row[1] or 0.0 for row in rows],
+            title=f"Spend by {dimension}",
+            unit="share of net spend",
+            caption=f"Share of net spend by {dimension}, the largest twenty.",
+            is_share=True,
         )
-    }
+    return found
 
 
 @computed_tables(
@@ -99,6 +82,55 @@ order_lines = sql_table("features/order_lines", "features")
 customer_shares = sql_table("features/customer_shares", "features")
 reachability = sql_table("features/reachability", "features")
 customer_features = sql_table("features/customer_features", "features")
-feature_correlations = sql_table("features/feature_correlations", "features", describe=_correlation_plot)
-spend_by_category = sql_table("features/spend_by_category", "features", describe=_spend_plot("category"))
-spend_by_channel = sql_table("features/spend_by_channel", "features", describe=_spend_plot("channel"))
+spend_by_value = sql_table("features/spend_by_value", "features", describe=_spend_plots)
+
+
+@computed_tables(
+    "features",
+    TableDeclaration(
+        "features/feature_correlations",
+        "How strongly each pair of numeric customer features moves together: Spearman's rank correlation over a fixed "
+        f"sample of at most {_CORRELATED_CUSTOMERS:,} customers (the smallest MD5 of the id), for each pair over those "
+        "who have both. Pairs with too few such customers, and features that never vary, have no row.\n\n"
+        "Grain: feature_a, feature_b",
+        types={"feature_a": "VARCHAR", "feature_b": "VARCHAR", "correlation": "DOUBLE", "customers": "BIGINT"},
+        texts={
+            "feature_a": "The first feature of the pair, by name.",
+            "feature_b": "The second feature of the pair, by name.",
+            "correlation": "Spearman's rank correlation, -1 to 1.",
+            "customers": "Sampled customers who have both features.",
+        },
+        deps=["features/customer_features"],
+    ),
+)
+def feature_correlations(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """Rank correlations of the numeric features."""
+    with warehouse.get_connection(read_only=True) as con:
+        sample = con.sql(
+            f"select {', '.join(_CORRELATED)} from features.customer_features "
+            f"order by md5(customer_id), customer_id limit {_CORRELATED_CUSTOMERS}"
+        ).pl()
+    found = rank_correlations(sample, _CORRELATED)
+    return Computed(found, {} if found.is_empty() else {"plot": _correlation_plot(found)})
+
+
+def _correlation_plot(found: pl.DataFrame) -> dg.MarkdownMetadataValue:
+    # The most entangled features are the ones a reader looks for; all of them would be unreadable.
+    strength: dict[str, float] = {}
+    for a, b, value, _ in found.iter_rows():
+        for name in (a, b):
+            strength[name] = max(strength.get(name, 0.0), abs(value))
+    names = sorted(sorted(strength, key=lambda name: (-strength[name], name))[:_SHOWN_FEATURES])
+    place = {name: index for index, name in enumerate(names)}
+    grid = np.full((len(names), len(names)), np.nan)
+    for a, b, value, _ in found.iter_rows():
+        if a in place and b in place:
+            grid[place[a], place[b]] = grid[place[b], place[a]] = value
+    return plots.heat_map(
+        grid,
+        names,
+        names,
+        title="Rank correlation of customer features",
+        caption="The features most correlated with another one; the table holds all pairs.",
+        limit=1.0,
+    )

@@ -20,8 +20,8 @@ _BRIEF_PARENTS = (
     "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting",
 )  # fmt: skip
 _LEAVES = (
-    "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_category",
-    "features/spend_by_channel", "segments/segment_metrics", "segments/segment_drivers", "clean/reviews",
+    "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_value",
+    "segments/segment_metrics", "segments/segment_drivers", "clean/reviews",
     "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 

@@ -357,7 +357,7 @@ def test_the_second_of_two_runs_at_once_says_for_whom_it_waits_and_then_succeeds
     )
     assert first.stdout is not None
     first.stdout.readline()
-    second = cli.start("run", "--select", 'key:"features/spend_by_channel"', "--home", home)
+    second = cli.start("run", "--select", 'key:"features/spend_by_value"', "--home", home)
     wait_for(lambda: len(list((home / "locks").glob("*.lock"))) == 2, "the second run to begin")
     with pytest.raises(subprocess.TimeoutExpired):
         second.wait(11)

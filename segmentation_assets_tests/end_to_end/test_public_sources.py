@@ -53,8 +53,9 @@ def test_sales_data_sample_keeps_its_money_to_the_cent_in_every_table_downstream
     assert read(
         path, "select sum(monetary_amount), sum(order_count), sum(line_count) from features.customer_features"
     ) == [(SALES, 303, 2_763)]
-    assert read.one(path, "select sum(net_amount) from features.spend_by_category") == SALES
-    assert read.one(path, "select sum(net_amount) from features.spend_by_channel") == SALES
+    for dimension in ("category", "channel"):
+        money = f"select sum(net_amount) from features.spend_by_value where dimension = '{dimension}'"
+        assert read.one(path, money) == SALES
     assert read(
         path,
         "select axis, sum(revenue_amount), sum(customers) from segments.segment_summary group by axis order by axis",

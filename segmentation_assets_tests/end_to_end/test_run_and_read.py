@@ -160,9 +160,9 @@ def test_sql_answers_while_a_run_holds_the_warehouse(quick: Any, home: Path) -> 
 
 
 def test_a_selection_runs_only_what_it_names(quick: Any, home: Path, read: Any) -> None:
-    ended = quick("run", "--select", 'key:"features/spend_by_channel"', "--home", home)
+    ended = quick("run", "--select", 'key:"features/spend_by_value"', "--home", home)
     assert ended.code == 0, ended.words
-    assert "✓ features/spend_by_channel" in ended.words
+    assert "✓ features/spend_by_value" in ended.words
     assert ended.words.count("✓") == 1
 
 

@@ -19,8 +19,7 @@ from segmentation_assets.warehouse.tables import create_from_query
 AS_OF = date(2024, 6, 30)
 
 FEATURE_TABLES = (
-    "order_lines", "customer_shares", "reachability", "customer_features", "feature_correlations",
-    "spend_by_category", "spend_by_channel",
+    "order_lines", "customer_shares", "reachability", "customer_features", "spend_by_value",
 )  # fmt: skip
 
 # Rows of the clean tables as SQL values, with the columns they fill; the others are null.
@@ -150,6 +149,10 @@ def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         "create or replace table features.product_guards "
         "(product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
+    )
+    con.execute(
+        "create or replace table features.feature_correlations "
+        "(feature_a VARCHAR, feature_b VARCHAR, correlation DOUBLE, customers BIGINT)"
     )
     con.execute(
         "create or replace table clean.contact_flags "

@@ -99,13 +99,10 @@ BROKEN: dict[str, tuple[str, list[tuple[str, ...]]]] = {
         "insert into features.feature_correlations values ('kids', 'age_rank', 0.5, 20), ('a', 'b', 1.5, 20)",
         [("a", "b"), ("kids", "age_rank")],
     ),
-    "spend_by_category/money_conserved": (
-        "update features.spend_by_category set net_amount = net_amount - 1 where category = 'Tea'",
-        [("Tea",)],
-    ),
-    "spend_by_channel/money_conserved": (
-        "delete from features.spend_by_channel where channel = 'app'",
-        [("app",)],
+    "spend_by_value/money_conserved": (
+        "update features.spend_by_value set net_amount = net_amount - 1 where value = 'Tea'; "
+        "delete from features.spend_by_value where value = 'app'",
+        [("category", "Tea"), ("channel", "app")],
     ),
 }
 

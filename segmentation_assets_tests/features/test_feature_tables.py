@@ -188,32 +188,15 @@ def test_a_minor_by_birth_year_is_eighteen_or_less(
     assert row == [(is_minor, not is_minor)]
 
 
-def test_spend_by_category_counts_an_order_once_per_category(shop: duckdb.DuckDBPyConnection) -> None:
-    assert shop.execute("select * from features.spend_by_category").fetchall() == [
-        ("Coffee", 1, 2, 3, Decimal(6), Decimal("45.99"), 0.741894),
-        ("unknown", 2, 2, 2, Decimal(2), Decimal(11), 0.177448),
-        ("Tea", 1, 1, 1, Decimal(1), Decimal(5), 0.080658),
+def test_spend_by_value_counts_an_order_once_per_category(shop: duckdb.DuckDBPyConnection) -> None:
+    assert shop.execute("select * from features.spend_by_value").fetchall() == [
+        ("category", "Coffee", 1, 2, 3, Decimal(6), Decimal("45.99"), 0.741894),
+        ("category", "unknown", 2, 2, 2, Decimal(2), Decimal(11), 0.177448),
+        ("category", "Tea", 1, 1, 1, Decimal(1), Decimal(5), 0.080658),
+        ("channel", "web", 1, 2, 3, Decimal(4), Decimal(30), 0.483949),
+        ("channel", "app", 1, 1, 2, Decimal(4), Decimal("27.99"), 0.451524),
+        ("channel", "unknown", 1, 1, 1, Decimal(1), Decimal(4), 0.064527),
     ]
-    by_channel = "select channel, customers, orders, lines, net_amount from features.spend_by_channel"
-    assert shop.execute(by_channel).fetchall() == [
-        ("web", 1, 2, 3, Decimal(30)),
-        ("app", 1, 1, 2, Decimal("27.99")),
-        ("unknown", 1, 1, 1, Decimal(4)),
-    ]
-
-
-def test_correlations_are_spearmans(shop: duckdb.DuckDBPyConnection) -> None:
-    """Order counts 1 to 12; income grows with them but for one swap, so rho = 1 - 6 * 2 / (12 * 143)."""
-    shop.execute("delete from features.customer_features")
-    shop.execute(
-        "insert into features.customer_features by name "
-        "select 'c' || i as customer_id, i as order_count, "
-        "(case i when 4 then 5 when 5 then 4 else i end) ** 3 as household_income, 7 as kids "
-        "from range(1, 13) t(i)"
-    )
-    model = load_model(SQL_ROOT / "features" / "feature_correlations.sql")
-    rows = shop.execute(model.query).fetchall()
-    assert rows == [("household_income", "order_count", 0.993007, 12)]  # kids never vary: no row
 
 
 def test_every_column_has_a_description_and_no_text_describes_a_column_that_is_gone(
@@ -307,7 +290,9 @@ def test_money_is_the_sum_of_sold_lines_whatever_their_amounts(
         )
         assert _one(con, "select coalesce(sum(net_amount), 0) from features.order_lines") == (expected,)
         assert _one(con, "select sum(monetary_amount) from features.customer_features") == (expected,)
-        assert _one(con, "select coalesce(sum(net_amount), 0) from features.spend_by_category") == (expected,)
+        assert _one(
+            con, "select coalesce(sum(net_amount), 0) from features.spend_by_value where dimension = 'category'"
+        ) == (expected,)
 
 
 def test_sensitive_goods_are_sales_but_no_taste(

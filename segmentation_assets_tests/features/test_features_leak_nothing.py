@@ -109,7 +109,6 @@ def test_features_as_of_a_day_equal_those_of_a_shop_that_knows_no_later_day(
     for name, found in with_the_future.items():
         assert found == without_it[name], name
     assert len(with_the_future["features/order_lines"]) > 50
-    assert len(with_the_future["features/feature_correlations"]) > 50
 
 
 def test_a_later_day_knows_more(busy_shop: duckdb.DuckDBPyConnection, features_of: Builder) -> None:

@@ -2,7 +2,7 @@
 -- group: contract
 -- severity: error
 -- blocking: no
--- remedy: Look at the named pair in sql/features/feature_correlations.sql.
+-- remedy: Look at the named pair in segmentation/correlations.py.
 select feature_a, feature_b, count(*) as copies, min(correlation) as lowest, max(correlation) as highest
 from features.feature_correlations
 group by feature_a, feature_b
