@@ -21,7 +21,7 @@ _BRIEF_PARENTS = (
 )  # fmt: skip
 _LEAVES = (
     "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_value",
-    "segments/segment_metrics", "segments/segment_drivers", "clean/reviews",
+    "segments/segment_metrics", "segments/segment_drivers", "value/customer_rfm", "value/lifetime_model", "clean/reviews",
     "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 

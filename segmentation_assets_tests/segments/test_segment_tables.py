@@ -75,7 +75,7 @@ def _segmented_shop() -> Iterator[duckdb.DuckDBPyConnection]:
             model = load_model(SQL_ROOT / "features" / f"{name}.sql")
             create_from_query(con, model.name, model.query, {"as_of": AS_OF} if model.needs_as_of else None)
         con.execute(_PEOPLE)
-        for axis, names in (("stage", ("Occasional", "Loyal", "Lost")), ("taste", ("Coffee", "Tea"))):
+        for axis, names in (("stage", ("Occasional", "Regulars", "Long gone")), ("taste", ("Coffee", "Tea"))):
             con.execute(_MODEL.format(axis=axis))
             for number, name in enumerate(names, start=1):
                 con.execute(
@@ -102,7 +102,7 @@ def test_a_person_has_one_label_of_stage_and_taste(shop: duckdb.DuckDBPyConnecti
     assert rows == [
         ("c1", "S1", "T1", "Occasional · Coffee"),
         ("c105", "S1", "T0", "Occasional"),  # nothing is known of the taste
-        ("c180", "S2", "T2", "Loyal · Tea"),
+        ("c180", "S2", "T2", "Regulars · Tea"),
         ("n1", "S0", "T0", "Never bought"),
     ]
 
@@ -125,8 +125,8 @@ def test_summary_has_every_segment_also_the_empty_ones(shop: duckdb.DuckDBPyConn
     assert rows == [
         ("stage", "S0", "Never bought", 20, 0.1, 10, Decimal(0), 0.0),
         ("stage", "S1", "Occasional", 110, 0.55, 55, Decimal(6105), 0.3748),
-        ("stage", "S2", "Loyal", 70, 0.35, 35, Decimal(10185), 0.6252),
-        ("stage", "S3", "Lost", 0, 0.0, 0, Decimal(0), 0.0),
+        ("stage", "S2", "Regulars", 70, 0.35, 35, Decimal(10185), 0.6252),
+        ("stage", "S3", "Long gone", 0, 0.0, 0, Decimal(0), 0.0),
         ("taste", "T0", "Unknown", 30, 0.15, 15, Decimal(1055), 0.0648),
         ("taste", "T1", "Coffee", 130, 0.65, 65, Decimal(8815), 0.5411),
         ("taste", "T2", "Tea", 40, 0.2, 20, Decimal(6420), 0.3941),
@@ -169,9 +169,9 @@ def test_taste_off_leaves_everyone_unknown_and_shows_the_stage_alone(shop: duckd
     _build(shop)
     labels = "select distinct taste_segment_id, taste_name, label from segments.customer_segments order by 3"
     assert shop.execute(labels).fetchall() == [
-        ("T0", "Unknown", "Loyal"),
         ("T0", "Unknown", "Never bought"),
         ("T0", "Unknown", "Occasional"),
+        ("T0", "Unknown", "Regulars"),
     ]
     tastes = "select segment_id, customers from segments.segment_summary where axis = 'taste'"
     assert shop.execute(tastes).fetchall() == [("T0", 200)]
@@ -243,9 +243,9 @@ BROKEN: dict[str, tuple[str, list[tuple[str, ...]]]] = {
         [("c180",), ("c7",)],
     ),
     "customer_segments/names_are_known": (
-        "update segments.customer_segments set taste_name = 'Loyal' where taste_segment_id = 'T2'; "
+        "update segments.customer_segments set taste_name = 'Regulars' where taste_segment_id = 'T2'; "
         "update segments.customer_segments set stage_name = '' where stage_segment_id = 'S1'",
-        [("S1", ""), ("S2", "Loyal"), ("T2", "Loyal")],
+        [("S1", ""), ("S2", "Regulars"), ("T2", "Regulars")],
     ),
     "segment_summary/every_segment_once": (
         "delete from segments.segment_summary where segment_id = 'S0'; "
@@ -269,7 +269,7 @@ BROKEN: dict[str, tuple[str, list[tuple[str, ...]]]] = {
         [("T1",)],
     ),
     "segment_grid/small_cells_are_merged": (
-        "insert into segments.segment_grid values ('S2', 'T2', 'Loyal', 'Tea', 49, 1, 1, false)",
+        "insert into segments.segment_grid values ('S2', 'T2', 'Regulars', 'Tea', 49, 1, 1, false)",
         [("S2", "T2")],
     ),
     "segment_metrics/each_metric_once": (

@@ -70,7 +70,7 @@ def test_reasons_carry_the_numbers(con: duckdb.DuckDBPyConnection) -> None:
     assert found["orders"] == (True, "360 of 361 orders count as sales, from 300 customers.")
     assert found["products"] == (True, "2 products in the catalogue; 360 of 360 sold lines name one.")
     assert found["lifetime"] == (
-        True, "300 buyers, 60 of them bought again on another day, in 180 days (needed: 200, 50 and 90)."
+        True, "300 buyers, 60 of them bought again on another day, in 180 days (needed: 200, 50 and 5 % of them, 90)."
     )  # fmt: skip
     assert found["margins"] == (True, "1 of 2 products have a cost and a list price (needed: half).")
     assert found["categories"][0] and found["matching"][0]

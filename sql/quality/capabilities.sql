@@ -199,9 +199,9 @@ decided as (
     select
         9,
         'lifetime',
-        b.buyers >= 200 and b.repeat_buyers >= 50 and b.window_days >= 90,
+        b.buyers >= 200 and b.repeat_buyers >= greatest(50, 0.05 * b.buyers) and b.window_days >= 90,
         format(
-            '{:,} buyers, {:,} of them bought again on another day, in {:,} days (needed: 200, 50 and 90).',
+            '{:,} buyers, {:,} of them bought again on another day, in {:,} days (needed: 200, 50 and 5 % of them, 90).',
             b.buyers, b.repeat_buyers, b.window_days
         )
     from buyers as b
