@@ -108,6 +108,9 @@ class FeatureSettings(_Section):
     weight: float = Field(1.0, gt=0, le=10, description="Weight of the scaled column.")
 
 
+Algorithm = Literal["kmeans", "kprototypes", "mixture", "ward", "hdbscan", "pca_kmeans", "autoencoder_kmeans"]
+
+
 class AxisSettings(_Section):
     """One axis of the segmentation. What is not set here comes from the source, else from the defaults."""
 
@@ -123,7 +126,7 @@ class AxisSettings(_Section):
         None, description="Amount columns of customer_attributes whose shares describe taste."
     )
     minimum_lines: int | None = Field(None, ge=1, description="Order lines below which taste is unknown.")
-    algorithm: Literal["kmeans"] | None = Field(None, description="Clustering algorithm.")
+    algorithm: Algorithm | None = Field(None, description="Clustering algorithm.")
     k_min: int | None = Field(None, ge=1, le=50, description="Smallest number of segments tried.")
     k_max: int | None = Field(None, ge=1, le=50, description="Largest number of segments tried.")
 
@@ -133,8 +136,20 @@ class SegmentSettings(_Section):
 
     share_floor: Share = Field(0.02, description="Smallest share of customers a segment may have.")
     minimum_customers: int = Field(5, ge=1, description="Fewest customers a segment may have.")
+    stability_floor: Share = Field(0.75, description="Smallest bootstrap Jaccard a segment may have.")
+    drift_index: float = Field(
+        0.25, gt=0, le=10, description="Population stability index from which a feature counts as shifted."
+    )
+    drift_share: Share = Field(0.05, description="Change of a segment's share of customers that counts as drift.")
+    drift_misfits: Share = Field(0.02, description="Share of misfits above the expected one that counts as drift.")
     stage: AxisSettings = Field(default=AxisSettings(), description="Whether and when to approach.")
     taste: AxisSettings = Field(default=AxisSettings(), description="What to offer.")
+
+
+class LifetimeSettings(_Section):
+    """How far ahead customers are judged."""
+
+    horizon_days: int = Field(90, ge=7, le=730, description="Days ahead that value and spend are expected for.")
 
 
 class DiscountSettings(_Section):
@@ -165,6 +180,7 @@ class AutomationSettings(_Section):
     """When runs are requested without a person."""
 
     growth_threshold: Share = Field(0.10, description="Growth of customers that requests a re-clustering.")
+    recluster_on_drift: bool = Field(False, description="Whether drift requests a re-clustering too.")
     campaign_lead_days: int = Field(7, ge=0, le=90, description="Days before a campaign a refresh is requested.")
     assign_cron: str = Field("0 5 * * *", description="When customers are assigned by the frozen model.")
 
@@ -182,6 +198,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     privacy: PrivacySettings = PrivacySettings()
     segments: SegmentSettings = SegmentSettings()
+    lifetime: LifetimeSettings = LifetimeSettings()
     campaigns: CampaignSettings = CampaignSettings()
     automation: AutomationSettings = AutomationSettings()
 
@@ -257,6 +274,10 @@ class Home:
     def brief_text(self) -> Path:
         """The same in short, for the terminal."""
         return self.path / "brief.txt"
+
+    def projection(self, axis: str) -> Path:
+        """An axis's customers in three dimensions, a page to turn and look at."""
+        return self.path / f"projection_{axis}.html"
 
     @property
     def recorded(self) -> Path:

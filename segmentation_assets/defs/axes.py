@@ -10,6 +10,7 @@ import polars as pl
 
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.fit import IdentifiedAxis, Segment
+from segmentation_assets.segmentation.hygiene import refuse_protected
 from segmentation_assets.segmentation.model import FrozenModel
 from segmentation_assets.segmentation.spec import AxisSpec, spec_from_settings
 from segmentation_assets.settings import SettingsError, axis_settings
@@ -44,9 +45,12 @@ def axis_spec(warehouse: Warehouse, axis: str) -> AxisSpec:
     given |= {
         "share_floor": settings.segments.share_floor,
         "minimum_customers": settings.segments.minimum_customers,
+        "stability_floor": settings.segments.stability_floor,
         "seed": settings.seed,
     }
-    return spec_from_settings(axis, given)
+    spec = spec_from_settings(axis, given)
+    refuse_protected(spec, describe_source(settings).protected)
+    return spec
 
 
 def read_inputs(warehouse: Warehouse, axis: str) -> AxisInputs:

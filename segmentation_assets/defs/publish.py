@@ -15,14 +15,17 @@ from segmentation_assets.warehouse.publish import publish
 
 _OWNER = ["team:marketing"]
 _BRIEF_PARENTS = (
-    "segments/segment_summary", "segments/segment_grid", "segments/projection", "profiles/segment_profiles",
+    "segments/segment_summary", "segments/segment_grid", "segments/projection", "segments/drift",
+    "segments/out_of_time_verdicts", "profiles/segment_profiles",
     "campaigns/briefs", "campaigns/email_drafts", "campaigns/product_segment_matches",
     "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting",
 )  # fmt: skip
 _LEAVES = (
     "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_value",
-    "segments/segment_metrics", "segments/segment_drivers", "value/customer_rfm", "value/lifetime_model", "clean/reviews",
-    "clean/payments", "clean/contact_flags",
+    "segments/segment_metrics", "segments/segment_drivers", "segments/segment_rules", "segments/algorithm_comparison",
+    "segments/segment_moves", "segments/stage_usefulness", "segments/taste_usefulness", "segments/prospect_classifier",
+    "segments/prospects", "value/spend_forecast", "value/forecast_candidates", "value/lifetime_model",
+    "clean/reviews", "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 
 

@@ -12,27 +12,58 @@ from segmentation_assets.defs.axes import AXES, model_in_use, read_inputs, regis
 from segmentation_assets.orchestration import plots
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse
-from segmentation_assets.segmentation.assign import assign, assign_outside, model_matrix
-from segmentation_assets.segmentation.choose import choose_k
-from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, segment_drivers
-from segmentation_assets.segmentation.evidence import gather_evidence
-from segmentation_assets.segmentation.fit import fit_axis, identify, model_frame, prepare
+from segmentation_assets.segmentation.algorithms.embedding import EmbeddedKMeans
+from segmentation_assets.segmentation.algorithms.registry import thaw
+from segmentation_assets.segmentation.assign import (
+    ASSIGNMENT_SCHEMA,
+    apply_model,
+    assign,
+    assign_outside,
+    model_matrix,
+)
+from segmentation_assets.segmentation.choose import CHOICE_SCHEMA, choose_k
+from segmentation_assets.segmentation.comparison import COMPARISON_SCHEMA, compare_algorithms
+from segmentation_assets.segmentation.drift import DRIFT_SCHEMA, DriftThresholds, drift, has_drifted
+from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, RULE_SCHEMA, segment_drivers, segment_rules
+from segmentation_assets.segmentation.evidence import EVIDENCE_SCHEMA
+from segmentation_assets.segmentation.fit import (
+    MODEL_SCHEMA,
+    evidence_of,
+    fit_axis,
+    identify,
+    model_frame,
+    prepare,
+)
 from segmentation_assets.segmentation.preprocess import column_names, import_pipeline, transform
-from segmentation_assets.segmentation.projection import PROJECTION_SCHEMA, project
+from segmentation_assets.segmentation.projection import PROJECTION_SCHEMA, Projection, project
 from segmentation_assets.state.store import open_state
+from segmentation_assets.studio.projection_page import projection_page
+from segmentation_assets.warehouse.tables import has_table
 
 _INPUTS = ("features/customer_features", "features/customer_shares", "clean/customer_attributes", "raw/source")
 _TEXTS = {
     "k": "Number of segments.",
     "inertia": "Sum of squared distances of all customers to the centre of their segment.",
     "silhouette": "Mean silhouette width, -1 to 1 (Rousseeuw 1987).",
-    "null_silhouette": "The same for columns permuted independently: what data without joint structure would show.",
+    "silhouette_error": "Its standard error where it is taken from a sample; 0 where it is exact.",
+    "calinski_harabasz": "Variance between over within segments, per degree of freedom (1974); higher is better.",
+    "davies_bouldin": "Mean likeness of each segment to its most similar one (1979); lower is better.",
+    "null_silhouette": "Mean silhouette of draws that keep all but the structure; of the null that comes nearest.",
+    "null_name": "Which null that is.",
+    "silhouette_z": "How far the silhouette stands above every null, in standard deviations of its draws.",
+    "gap": "Log inertia of Gaussian draws minus that of the data (Tibshirani, Walther and Hastie 2001).",
+    "gap_error": "Standard error of the gap.",
     "stability": "Smallest mean bootstrap Jaccard of any segment over subsamples of fixed size (Hennig 2007).",
+    "stability_ari": "Mean adjusted Rand index of the same subsamples.",
+    "one_feature": "The feature that alone reproduces the segments; null when none does.",
+    "one_feature_accuracy": "How often the best single feature tells the segment, cross-validated.",
     "smallest_share": "Share of the customers in the smallest segment.",
     "smallest_customers": "Customers of the smallest segment.",
     "is_admissible": "Whether every floor is kept.",
     "fails": "Which floor is not kept, in words.",
-    "verdict": "How much the choice claims: reproducible, constructive (a useful cut, not a structure), or off.",
+    "verdict": "How much the choice claims: natural (groups that stand apart), reproducible (a cut that comes back), "
+    "constructive (a useful cut, not a structure), or off.",
+    "rule_k": "Number of segments that the rule chose.",
     "reason": "Why, with the numbers.",
     "chosen_by": "rule, or who else chose.",
     "version": "Version of the axis's model; 0 when the axis is off.",
@@ -45,23 +76,53 @@ _TEXTS = {
     "seed": "Seed of the fit.",
     "fingerprint": "Hash of matrix, settings and k: equal fingerprints are the same fit.",
     "distance": "Distance to the centre of the segment, in the units of the clustered matrix.",
-    "margin": "How much further the second nearest centre is; small margins are customers between two segments.",
+    "margin": "How much further the nearest other centre is; small margins are customers between two segments. Below 0 "
+    "only where an algorithm does not assign by the nearest centre.",
+    "is_misfit": "Further from the centre than 99 % of the segment's customers were at the fit.",
     "axis": "stage or taste.",
     "rank": "1 is the feature that sets the segment apart most.",
     "feature": "Feature of the clustered matrix.",
     "segment_mean": "Mean in the segment, in original units.",
     "overall_mean": "Mean of all clustered customers.",
     "standardised_difference": "Segment mean minus overall mean, in standard deviations of the clustered column.",
-    "sentence": "The difference in words.",
+    "separation_share": "Share of what separates the segment from the rest that this feature carries; 1 in all.",
+    "sentence": "The same in words.",
+    "rule": "A short rule in original units that tells the segment from the rest, by a shallow decision tree.",
+    "precision": "Share of those the rule selects who are in the segment, on held-out customers.",
+    "recall": "Share of the segment that the rule selects, on held-out customers.",
+    "faithfulness": "Balanced agreement of rule and segment on held-out customers; .5 is chance.",
+    "customers": "Customers of the segment among those the rule was made from.",
+    "kind": "feature, segment or misfit.",
+    "reference_value": "Mean of the column, share of the segment or rate of misfits at the fit.",
+    "current_value": "The same today.",
+    "shift": "Population stability index of a feature; change of a share or of a rate.",
+    "is_beyond_chance": "Larger than chance alone would show.",
+    "is_drift": "Beyond chance and beyond the threshold of the settings.",
+    "statement": "The same in words.",
+    "k_asked": "Number of clusters asked for.",
+    "k_found": "Number of clusters found.",
+    "agreement": "Adjusted Rand index with the segments in use.",
+    "remark": "On how many customers it was fitted, or why it could not run.",
     "point": "Number of the point; no customer can be told from it.",
     "x": "First principal component.",
     "y": "Second principal component.",
+    "z": "Third principal component.",
 }
 _PYTHON = frozenset({"duckdb", "python", "scikitlearn"})
 
 
-def _declare(key: str, description: str, types: Mapping[str, str], deps: tuple[str, ...]) -> TableDeclaration:
-    return TableDeclaration(key, description, types=types, texts=_TEXTS, deps=deps, kinds=_PYTHON)
+_SQL_TYPES: dict[Any, str] = {pl.String: "VARCHAR", pl.Float64: "DOUBLE", pl.Int64: "BIGINT", pl.Boolean: "BOOLEAN"}
+
+
+def _declare(
+    key: str,
+    description: str,
+    schema: Mapping[str, Any],
+    deps: tuple[str, ...],
+    texts: Mapping[str, str] | None = None,
+) -> TableDeclaration:
+    types = {name: _SQL_TYPES[kind] for name, kind in schema.items()}
+    return TableDeclaration(key, description, types=types, texts={**_TEXTS, **(texts or {})}, deps=deps, kinds=_PYTHON)
 
 
 def _evidence_of(axis: str) -> dg.AssetsDefinition:
@@ -70,18 +131,16 @@ def _evidence_of(axis: str) -> dg.AssetsDefinition:
         _declare(
             f"segments/{axis}_evidence",
             f"Evidence for the number of {axis} segments, on exactly the matrix that is clustered.\n\nGrain: k",
-            {"k": "BIGINT", "inertia": "DOUBLE", "silhouette": "DOUBLE", "null_silhouette": "DOUBLE",
-             "stability": "DOUBLE", "smallest_share": "DOUBLE",
-             "smallest_customers": "BIGINT", "is_admissible": "BOOLEAN", "fails": "VARCHAR"},
+            EVIDENCE_SCHEMA,
             _INPUTS,
         ),
-    )  # fmt: skip
+    )
     def evidence(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
         inputs = read_inputs(warehouse, axis)
         prepared = prepare(inputs.customers, inputs.shares, inputs.spec)
         for left_out in prepared.matrix.left_out:
             context.log.info(f"{axis}: {left_out.name} is left out: {left_out.reason}.")
-        frame = gather_evidence(prepared.values, inputs.spec)
+        frame = evidence_of(prepared)
         left_out_rows = "".join(f"\n- {item.name}: {item.reason}" for item in prepared.matrix.left_out) or "\n- none"
         return Computed(
             frame,
@@ -101,6 +160,7 @@ def _evidence_plot(frame: pl.DataFrame) -> dg.MarkdownMetadataValue:
         frame["k"].to_list(),
         [
             ("Inertia", [("inertia", frame["inertia"].to_list())]),
+            ("Gap", [("gap", frame["gap"].to_list())]),
             ("Silhouette", [("data", frame["silhouette"].to_list()), ("null", frame["null_silhouette"].to_list())]),
             ("Stability (Jaccard)", [("least stable segment", frame["stability"].to_list())]),
         ],
@@ -115,8 +175,9 @@ def _choice_of(axis: str) -> dg.AssetsDefinition:
         _declare(
             f"segments/{axis}_choice",
             f"The number of {axis} segments, how much it claims, and why.\n\nGrain: one row",
-            {"k": "BIGINT", "verdict": "VARCHAR", "reason": "VARCHAR", "chosen_by": "VARCHAR"},
+            CHOICE_SCHEMA,
             (f"segments/{axis}_evidence",),
+            {"sentence": "The verdict in a sentence for a reader without the numbers."},
         ),
     )
     def choice(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
@@ -127,9 +188,27 @@ def _choice_of(axis: str) -> dg.AssetsDefinition:
         if evidence.is_empty():
             off_reason = prepare(inputs.customers, inputs.shares, inputs.spec).off_reason
         chosen = choose_k(evidence, inputs.spec, off_reason)
-        return Computed(chosen.frame(), {"k": chosen.k, "verdict": chosen.verdict, "reason": chosen.reason})
+        return Computed(
+            chosen.frame(),
+            {"k": chosen.k, "verdict": chosen.verdict, "in_words": chosen.sentence, "reason": chosen.reason},
+        )
 
     return choice
+
+
+_CUTS = {
+    "kept": "The new fit explains no better: the segments stay where they were.",
+    "warm": "The segments moved as far as the data asked for, from where they were.",
+    "new": "The segments were drawn anew and matched to those before.",
+}
+
+
+def _last_assignments(warehouse: Warehouse, axis: str) -> pl.DataFrame | None:
+    """Who was in which segment after the run before: it tells of splits and merges that moved their customers."""
+    with warehouse.get_connection(read_only=True) as con:
+        if not has_table(con, f"segments/{axis}_assignments"):
+            return None
+        return con.sql(f"select customer_id, segment_id from segments.{axis}_assignments order by customer_id").pl()
 
 
 def _model_of(axis: str) -> dg.AssetsDefinition:
@@ -139,12 +218,10 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
             f"segments/{axis}_model",
             f"The {axis} segments as fitted: one row per segment of the newest version, frozen in the state store. "
             "An unchanged fit makes no new version.\n\nGrain: segment_id",
-            {"version": "BIGINT", "segment_id": "VARCHAR", "name": "VARCHAR", "customers_at_fit": "BIGINT",
-             "segment_customers": "BIGINT", "algorithm": "VARCHAR", "k": "BIGINT", "features": "VARCHAR",
-             "seed": "BIGINT", "fingerprint": "VARCHAR"},
+            MODEL_SCHEMA,
             (f"segments/{axis}_choice", *_INPUTS),
         ),
-    )  # fmt: skip
+    )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
         inputs = read_inputs(warehouse, axis)
         with warehouse.get_connection(read_only=True) as con:
@@ -164,12 +241,17 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
                     inputs.customers,
                     inputs.shares,
                     previous=newest,
+                    earlier=stored_model(state, axis, newest.version - 1) if newest and newest.version > 1 else None,
+                    last=_last_assignments(warehouse, axis),
                     names={i.segment_id: i.name for i in identities if i.axis == axis and i.status == "alive"},
                     ever_used=[i.segment_id for i in identities if i.axis == axis],
                     taken_names=[i.name for i in identities if i.axis != axis or i.status == "ended"],
                 )
                 frozen = register(state, warehouse, identified, customers, context.run_id)
                 words = [f"{event.kind} {event.segment_id} {dict(event.detail)}" for event in identified.events]
+                words += [_CUTS[identified.cut]] if newest is not None else []
+                if identified.agreement is not None:
+                    words.append(f"{identified.agreement:.1%} of today's customers keep their segment.")
             frame = model_frame(frozen, segments_of(state, frozen))
         return Computed(
             frame,
@@ -189,11 +271,10 @@ def _assignments_of(axis: str) -> dg.AssetsDefinition:
         _declare(
             f"segments/{axis}_assignments",
             f"The {axis} segment of every customer, by the frozen model; nothing is fitted here.\n\nGrain: customer_id",
-            {"customer_id": "VARCHAR", "segment_id": "VARCHAR", "distance": "DOUBLE", "margin": "DOUBLE",
-             "version": "BIGINT"},
+            ASSIGNMENT_SCHEMA,
             (f"segments/{axis}_model", *_INPUTS),
         ),
-    )  # fmt: skip
+    )
     def assignments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
         inputs = read_inputs(warehouse, axis)
         frozen = model_in_use(warehouse, axis)
@@ -225,61 +306,153 @@ stage_model, taste_model = (_model_of(axis) for axis in AXES)
 stage_assignments, taste_assignments = (_assignments_of(axis) for axis in AXES)
 
 
+_ASSIGNED = ("segments/stage_assignments", "segments/taste_assignments")
+
+
 @computed_tables(
     "segments",
     _declare(
         "segments/segment_drivers",
         "What sets each segment apart, feature by feature, strongest first.\n\nGrain: axis, segment_id, feature",
-        {"axis": "VARCHAR", "segment_id": "VARCHAR", "rank": "BIGINT", "feature": "VARCHAR", "segment_mean": "DOUBLE",
-         "overall_mean": "DOUBLE", "standardised_difference": "DOUBLE", "sentence": "VARCHAR"},
-        ("segments/stage_assignments", "segments/taste_assignments", *_INPUTS),
+        DRIVER_SCHEMA,
+        (*_ASSIGNED, *_INPUTS),
+    ),
+    _declare(
+        "segments/segment_rules",
+        "Each segment as a short rule in original units, and how faithful that rule is.\n\nGrain: axis, segment_id",
+        RULE_SCHEMA,
+        (*_ASSIGNED, *_INPUTS),
+    ),
+    _declare(
+        "segments/drift",
+        "Today's customers beside those of the fit: features, segment shares and misfits.\n\nGrain: axis, kind, name",
+        {"axis": pl.String, **DRIFT_SCHEMA, "is_drift": pl.Boolean},
+        (*_ASSIGNED, *_INPUTS),
+        {"name": "Column of the clustered matrix, segment, or misfits."},
     ),
     _declare(
         "segments/projection",
-        "A sample of customers of each axis on the two first principal components; a picture, not evidence.\n\n"
+        "A sample of customers of each axis on the three first principal components; a picture, not evidence.\n\n"
         "Grain: axis, point",
-        {"axis": "VARCHAR", "point": "BIGINT", "segment_id": "VARCHAR", "x": "DOUBLE", "y": "DOUBLE"},
-        ("segments/stage_assignments", "segments/taste_assignments", *_INPUTS),
+        PROJECTION_SCHEMA,
+        (*_ASSIGNED, *_INPUTS),
     ),
-    name="segments__drivers_and_projection",
-)  # fmt: skip
-def drivers_and_projection(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping[str, Computed]:
+    name="segments__explained",
+)
+def explained(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping[str, Computed]:
     """One pass over the clustered matrix of each axis."""
-    drivers, points = [pl.DataFrame(schema=DRIVER_SCHEMA)], [pl.DataFrame(schema=PROJECTION_SCHEMA)]
-    driver_plots: dict[str, Any] = {}
-    point_plots: dict[str, Any] = {}
+    drivers, rules = [pl.DataFrame(schema=DRIVER_SCHEMA)], [pl.DataFrame(schema=RULE_SCHEMA)]
+    points = [pl.DataFrame(schema=PROJECTION_SCHEMA)]
+    drifts = [pl.DataFrame(schema={"axis": pl.String, **DRIFT_SCHEMA, "is_drift": pl.Boolean})]
+    driver_facts: dict[str, Any] = {}
+    point_facts: dict[str, Any] = {}
+    drift_facts: dict[str, Any] = {}
+    has_moved = False
+    thresholds = _thresholds(warehouse)
     for axis in AXES:
         frozen = model_in_use(warehouse, axis)
         if frozen is None:
             continue
         inputs = read_inputs(warehouse, axis)
         with warehouse.get_connection(read_only=True) as con:
-            assigned = con.sql(f"select customer_id, segment_id from segments.{axis}_assignments").pl()
+            assigned = con.sql(f"select customer_id, segment_id, distance from segments.{axis}_assignments").pl()
             names = dict(con.execute(f"select segment_id, name from segments.{axis}_model").fetchall())
         matrix = model_matrix(frozen, inputs.customers, inputs.shares, inputs.spec)
         pipeline, _ = import_pipeline(frozen.preprocessing)
-        values = transform(pipeline, matrix.inputs)
-        ids = matrix.included_ids.to_frame("customer_id").join(assigned, on="customer_id", maintain_order="left")
-        found = segment_drivers(matrix, values, column_names(pipeline), ids["segment_id"], inputs.spec)
-        projected = project(axis, values, ids["segment_id"], inputs.spec.seed)
+        values, columns = transform(pipeline, matrix.inputs), column_names(pipeline)
+        placed = matrix.included_ids.to_frame("customer_id").join(assigned, on="customer_id", maintain_order="left")
+        ids = placed["segment_id"]
+        found = segment_drivers(matrix, values, columns, ids, inputs.spec)
         drivers.append(found)
+        rules.append(segment_rules(matrix, values, columns, ids, inputs.spec, seed=inputs.spec.seed))
+        driver_facts[f"{axis}_plot"] = _driver_plot(axis, found, names)
+        moved = drift(frozen.reference, values, columns, ids, placed["distance"].to_numpy())
+        is_moved, sentence = has_drifted(moved, thresholds)
+        has_moved = has_moved or is_moved
+        drift_facts[f"{axis}_in_words"] = sentence
+        drifts.append(_with_flags(axis, moved, thresholds))
+        embedding = None
+        if frozen.clusterer is not None:
+            clusterer = thaw(frozen.clusterer)
+            embedding = clusterer.embed(values) if isinstance(clusterer, EmbeddedKMeans) else None
+        projected = project(axis, values, ids, inputs.spec.seed, embedding=embedding)
         points.append(projected.points)
-        driver_plots[f"{axis}_plot"] = _driver_plot(axis, found, names)
-        labels = [f"{i} {names.get(i, '')}" for i in projected.points["segment_id"].to_list()]
-        first, second = projected.explained
-        point_plots[f"{axis}_plot"] = plots.scatter(
+        point_facts |= _projection_facts(warehouse, axis, projected, names)
+    return {
+        "segments/segment_drivers": Computed(pl.concat(drivers), driver_facts),
+        "segments/segment_rules": Computed(pl.concat(rules)),
+        "segments/drift": Computed(pl.concat(drifts), {**drift_facts, "has_drifted": has_moved}),
+        "segments/projection": Computed(pl.concat(points), point_facts),
+    }
+
+
+def _thresholds(warehouse: Warehouse) -> DriftThresholds:
+    wanted = warehouse.settings.segments
+    return DriftThresholds(feature=wanted.drift_index, segment=wanted.drift_share, misfit=wanted.drift_misfits)
+
+
+def _with_flags(axis: str, moved: pl.DataFrame, thresholds: DriftThresholds) -> pl.DataFrame:
+    limit = pl.col("kind").replace_strict(
+        {kind: thresholds.of(kind) for kind in ("feature", "segment", "misfit")}, return_dtype=pl.Float64
+    )
+    # Fewer misfits than expected are no drift; a share that falls is.
+    size = pl.when(pl.col("kind") == "misfit").then(pl.col("shift")).otherwise(pl.col("shift").abs())
+    return moved.select(pl.lit(axis).alias("axis"), *DRIFT_SCHEMA).with_columns(
+        is_drift=pl.col("is_beyond_chance") & (size >= limit)
+    )
+
+
+def _projection_facts(
+    warehouse: Warehouse, axis: str, projected: Projection, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """The picture in two dimensions, and the page in three, written beside the stores."""
+    labels = [f"{i} {names.get(i, '')}" for i in projected.points["segment_id"].to_list()]
+    first, second, _ = projected.explained
+    title = f"{axis.capitalize()} segments"
+    page = warehouse.place.projection(axis)
+    scratch = page.with_name(page.name + ".tmp")
+    scratch.write_text(projection_page(projected.points, projected.explained, names, title), encoding="utf-8")
+    scratch.replace(page)
+    return {
+        f"{axis}_in_three_dimensions": dg.MetadataValue.url(page.as_uri()),
+        f"{axis}_plot": plots.scatter(
             projected.points["x"].to_numpy(),
             projected.points["y"].to_numpy(),
             labels,
-            title=f"{axis.capitalize()} segments on two principal components",
+            title=f"{title} on two principal components",
             x_label=f"first component ({first:.0%} of variance)",
             y_label=f"second component ({second:.0%})",
             caption="A sample of customers. A picture, not evidence.",
-        )
-    return {
-        "segments/segment_drivers": Computed(pl.concat(drivers), driver_plots),
-        "segments/projection": Computed(pl.concat(points), point_plots),
+        ),
     }
+
+
+@computed_tables(
+    "segments",
+    _declare(
+        "segments/algorithm_comparison",
+        "Every algorithm with as many segments as are in use, side by side on the same matrix. None is chosen here: "
+        "`algorithm` in the settings does that.\n\nGrain: axis, algorithm",
+        {"axis": pl.String, **COMPARISON_SCHEMA},
+        (*_ASSIGNED, *_INPUTS),
+        {"stability": "Mean Jaccard of its segments over a few draws of half the customers."},
+    ),
+)
+def algorithm_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """All algorithms on the matrix of each axis."""
+    found = [pl.DataFrame(schema={"axis": pl.String, **COMPARISON_SCHEMA})]
+    for axis in AXES:
+        frozen = model_in_use(warehouse, axis)
+        if frozen is None:
+            continue
+        inputs = read_inputs(warehouse, axis)
+        matrix = model_matrix(frozen, inputs.customers, inputs.shares, inputs.spec)
+        pipeline, _ = import_pipeline(frozen.preprocessing)
+        values = transform(pipeline, matrix.inputs)
+        labels, _, _ = apply_model(frozen, values)
+        compared = compare_algorithms(values, column_names(pipeline), frozen.k, inputs.spec.seed, present=labels)
+        found.append(compared.select(pl.lit(axis).alias("axis"), *COMPARISON_SCHEMA))
+    return Computed(pl.concat(found))
 
 
 def _driver_plot(axis: str, found: pl.DataFrame, names: Mapping[str, str]) -> dg.MarkdownMetadataValue:

@@ -133,3 +133,139 @@ def scatter(
     axis.set_ylabel(y_label, fontsize=8, color=MUTED)
     axis.legend(fontsize=7, frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return to_markdown(made, caption)
+
+
+#: Flows of less than this share of all are drawn together when a source has several: a pixel or two each.
+SMALL_FLOW = 0.005
+SMALL_MOVES = "small moves"
+
+
+def sankey(
+    flows: Sequence[tuple[str, str, float]], *, title: str, caption: str, unit: str = "customers"
+) -> dg.MarkdownMetadataValue:
+    """Bands from sources on the left to targets on the right, as wide as their values, the largest sources on top.
+
+    `flows`: from label, to label, value in `unit`; flows between the same two are added up. A target stands across
+    from the source of the same name, so who stays goes straight on. Several flows of a source below half a per cent
+    of all are drawn as one to SMALL_MOVES, and the caption says how many; the figures of the targets are without
+    them. ValueError for a value that is negative or not a number.
+    """
+    given = _summed(flows)
+    drawn = _merged(given)
+    left_sizes, right_sizes = _ends(drawn)
+    made, (axis,) = figure(8.6, max(2.4, 1.1 + 0.5 * max(len(left_sizes), len(right_sizes))))
+    axis.axis("off")
+    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    if not drawn:
+        axis.text(0.5, 0.5, "No moves.", ha="center", va="center", fontsize=9, color=MUTED)
+        return to_markdown(made, caption)
+    total = sum(drawn.values())
+    gap = 0.05 * total
+    left, right = _stacked(left_sizes, gap), _stacked(right_sizes, gap)
+    colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(left_sizes)}
+    bottom = max(_bottom(left, left_sizes), _bottom(right, right_sizes))
+    leaving, arriving = dict(left), dict(right)
+    starts, ends = {}, {}
+    for source, target in sorted(drawn, key=lambda flow: (left[flow[0]], right[flow[1]])):
+        starts[source, target] = leaving[source]
+        leaving[source] += drawn[source, target]
+    for source, target in sorted(drawn, key=lambda flow: (right[flow[1]], left[flow[0]])):
+        ends[source, target] = arriving[target]
+        arriving[target] += drawn[source, target]
+    for flow, value in sorted(drawn.items(), key=lambda item: -item[1]):  # narrow bands stay on top
+        _band(axis, starts[flow], ends[flow], value, colours[flow[0]])
+    for side, (tops, sizes) in enumerate(((left, left_sizes), (right, right_sizes))):
+        spots = _apart([tops[name] + size / 2 for name, size in sizes.items()], bottom * 0.42 / (len(sizes) + 4))
+        for (name, size), spot in zip(sizes.items(), spots, strict=True):
+            inner, outer = (0.0, -_NODE) if side == 0 else (1.0, 1.0 + _NODE)
+            axis.fill([inner, outer, outer, inner], [tops[name]] * 2 + [tops[name] + size] * 2,
+                      color=colours.get(name, MUTED), linewidth=0)  # fmt: skip
+            words = f"{str(name)[:28]}  {size:,.0f} ({size / total:.0%})"
+            axis.text(outer + (-0.015 if side == 0 else 0.015), spot, words, va="center",
+                      ha="right" if side == 0 else "left", fontsize=8, color=INK)  # fmt: skip
+    for place, (name, align) in enumerate((("before", "right"), ("after", "left"))):
+        axis.text(place, -0.35 * gap, f"{name}, {unit}", ha=align, va="bottom", fontsize=8, color=MUTED)
+    merged = {flow: value for flow, value in given.items() if flow not in drawn}
+    if merged:
+        caption += (
+            f" {len(merged)} moves below {SMALL_FLOW:.1%} of all, {sum(merged.values()):,.0f} {unit} together, "
+            f"are drawn as {SMALL_MOVES}."
+        )
+    axis.set_xlim(-0.62, 1.62)
+    axis.set_ylim(1.01 * bottom, -1.2 * gap)
+    return to_markdown(made, caption)
+
+
+_NODE = 0.022  # width of a node, where the bands are 1 long
+
+
+def _summed(flows: Sequence[tuple[str, str, float]]) -> dict[tuple[str, str], float]:
+    out: dict[tuple[str, str], float] = {}
+    for source, target, value in flows:
+        size = float(value)
+        if not np.isfinite(size) or size < 0:
+            raise ValueError(f"The flow from {source!r} to {target!r} is {value!r}; a Sankey needs numbers from 0 on.")
+        if size:
+            out[str(source), str(target)] = out.get((str(source), str(target)), 0.0) + size
+    return out
+
+
+def _merged(flows: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """The same with the small flows of each source, where it has several, as one to SMALL_MOVES."""
+    floor = SMALL_FLOW * sum(flows.values())
+    small: dict[str, list[tuple[str, str]]] = {}
+    for flow, value in flows.items():
+        if value < floor and flow[0] != flow[1]:  # who stays is never a small move
+            small.setdefault(flow[0], []).append(flow)
+    out = dict(flows)
+    for source, several in small.items():
+        if len(several) > 1:
+            out[source, SMALL_MOVES] = sum(out.pop(flow) for flow in several)
+    return out
+
+
+def _ends(flows: dict[tuple[str, str], float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Sizes of sources, the largest first, and of targets: those that are sources in their order, then the others."""
+    left: dict[str, float] = {}
+    right: dict[str, float] = {}
+    for (source, target), value in flows.items():
+        left[source] = left.get(source, 0.0) + value
+        right[target] = right.get(target, 0.0) + value
+    sources = sorted(left, key=lambda name: (-left[name], name))
+    others = sorted(right.keys() - left.keys(), key=lambda name: (name == SMALL_MOVES, -right[name], name))
+    targets = [name for name in sources if name in right] + others
+    return {name: left[name] for name in sources}, {name: right[name] for name in targets}
+
+
+def _stacked(sizes: dict[str, float], gap: float) -> dict[str, float]:
+    """The top of each node, one below the other."""
+    tops, top = {}, 0.0
+    for name, size in sizes.items():
+        tops[name] = top
+        top += size + gap
+    return tops
+
+
+def _bottom(tops: dict[str, float], sizes: dict[str, float]) -> float:
+    return max(tops[name] + size for name, size in sizes.items())
+
+
+def _apart(wanted: Sequence[float], least: float) -> list[float]:
+    """The places moved down as far as labels at least `least` apart need."""
+    out: list[float] = []
+    for place in wanted:
+        out.append(max(place, out[-1] + least) if out else place)
+    return out
+
+
+def _band(axis: Axes, start: float, end: float, width: float, colour: str) -> None:
+    """One flow: two Bezier curves, level at both ends."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    corners = [
+        (0.0, start), (0.5, start), (0.5, end), (1.0, end),
+        (1.0, end + width), (0.5, end + width), (0.5, start + width), (0.0, start + width), (0.0, start),
+    ]  # fmt: skip
+    steps = [Path.MOVETO, *[Path.CURVE4] * 3, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
+    axis.add_patch(PathPatch(Path(corners, steps), facecolor=colour, alpha=0.42, linewidth=0))

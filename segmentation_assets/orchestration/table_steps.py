@@ -34,7 +34,8 @@ class TableDeclaration:
     """A table an asset writes: where and what it is.
 
     `types` are the DuckDB types of a computed table's columns, in order; `texts` describe columns that the data
-    dictionary does not (`column_dictionary`, by name), or describe them better.
+    dictionary does not (`column_dictionary`, by name), or describe them better. `group` is given where a step writes
+    tables of several groups.
     """
 
     key: str
@@ -46,6 +47,7 @@ class TableDeclaration:
     tags: Mapping[str, str] = field(default_factory=dict)
     rules: Sequence[checks.Rule] = ()
     freshness: dg.FreshnessPolicy | None = None
+    group: str = ""
 
     @property
     def asset_key(self) -> dg.AssetKey:
@@ -63,7 +65,8 @@ class TableDeclaration:
         return [*self.rules, *checks.rules_of(self.key)]
 
     def spec(self, group: str) -> dg.AssetSpec:
-        """What Dagster shows of it before it is materialised."""
+        """What Dagster shows of it before it is materialised; `group` is the step's."""
+        group = self.group or group
         return dg.AssetSpec(
             self.asset_key,
             deps=[dg.AssetKey(parent.split("/")) for parent in sorted({*self.deps, *self.checked_against})],

@@ -1,7 +1,7 @@
 """The steps of an axis, each from plain tables: prepare, fit, identify. What calls them only reads and writes.
 
 prepared = prepare(customers, shares, spec)
-evidence = gather_evidence(prepared.values, spec)             # evidence.py
+evidence = evidence_of(prepared)
 choice = choose_k(evidence, spec, prepared.off_reason)        # choose.py
 fingerprint = prepared.fingerprint(choice.k)                  # equal to the stored one: nothing to fit
 fitted = fit_axis(prepared, choice.k)
@@ -11,23 +11,36 @@ assigned = assign(model, customers, shares, spec)             # assign.py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from segmentation_assets.segmentation import preprocess
+from segmentation_assets.segmentation.algorithms.registry import make_clusterer
+from segmentation_assets.segmentation.assign import apply_model
+from segmentation_assets.segmentation.drift import reference_of
 from segmentation_assets.segmentation.drivers import segment_drivers
-from segmentation_assets.segmentation.evidence import overlap
+from segmentation_assets.segmentation.evidence import empty_evidence, gather_evidence, overlap
 from segmentation_assets.segmentation.facts import segment_facts
 from segmentation_assets.segmentation.fingerprint import fingerprint
-from segmentation_assets.segmentation.identity import Event, match_segments
-from segmentation_assets.segmentation.kmeans import Array, KMeansFit, fit_kmeans, predict
+from segmentation_assets.segmentation.identity import (
+    Cut,
+    Event,
+    match_segments,
+    means_by_label,
+    refit_or_keep,
+    rename_events,
+)
+from segmentation_assets.segmentation.kmeans import Array, KMeansFit, Labels, fit_kmeans
 from segmentation_assets.segmentation.matrix import FeatureMatrix, build_matrix, matrix_for_layout
 from segmentation_assets.segmentation.model import FrozenModel, wanted_features
 from segmentation_assets.segmentation.naming import name_segments
+from segmentation_assets.segmentation.nulls import count_redraw
 from segmentation_assets.segmentation.spec import AxisSpec
 
 MODEL_SCHEMA: dict[str, type[pl.DataType]] = {
@@ -69,11 +82,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class FittedAxis:
-    """A fit on the prepared matrix, before its clusters have ids."""
+    """A fit on the prepared matrix, before its clusters have ids.
+
+    `clusters` has the mean of each cluster, whatever found it. `clusterer` is the frozen form of the algorithm where
+    the nearest mean is not its answer, None for K-means; `remark` says what it did for size.
+    """
 
     prepared: Prepared
     clusters: KMeansFit
     fingerprint: str
+    clusterer: dict[str, Any] | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,11 +107,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class IdentifiedAxis:
-    """A fit whose clusters have ids and names: what is registered as the next version."""
+    """A fit whose clusters have ids and names: what is registered as the next version.
+
+    `cut`: whether the segments of the version before stayed where they were (see `identity.Refit`). `agreement`: the
+    share of today's customers who keep their segment id, None for a first fit.
+    """
 
     model: FrozenModel
     segments: tuple[Segment, ...]
     events: tuple[Event, ...]
+    cut: Cut = "new"
+    agreement: float | None = None
 
 
 def prepare(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec) -> Prepared:
@@ -104,12 +129,39 @@ def prepare(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec
     return Prepared(spec, matrix, pipeline, values, names)
 
 
-def fit_axis(prepared: Prepared, k: int) -> FittedAxis:
-    """Fit `k` clusters. ValueError when the axis is off or has fewer distinct customers than k."""
+def evidence_of(prepared: Prepared) -> pl.DataFrame:
+    """Evidence for each number of clusters by the axis's own algorithm (see `gather_evidence`); no rows when off."""
     if prepared.pipeline is None:
-        raise ValueError(f"Axis {prepared.spec.axis} is off and cannot be fitted: {prepared.off_reason}")
-    clusters = fit_kmeans(prepared.values, k, prepared.spec.seed)
-    return FittedAxis(prepared, clusters, prepared.fingerprint(k))
+        return empty_evidence()
+    spec = prepared.spec
+
+    def cluster(values: Array, k: int, seed: int) -> Labels:
+        return make_clusterer(spec.algorithm, k, seed, columns=prepared.names).fit(values).labels_
+
+    return gather_evidence(
+        prepared.values,
+        spec,
+        names=prepared.names,
+        redraw=count_redraw(prepared.matrix, prepared.pipeline),
+        cluster=None if spec.algorithm == "kmeans" else cluster,
+    )
+
+
+def fit_axis(prepared: Prepared, k: int) -> FittedAxis:
+    """Fit `k` clusters by the axis's algorithm; HDBSCAN may find another number.
+
+    ValueError when the axis is off or has fewer distinct customers than k.
+    """
+    spec = prepared.spec
+    if prepared.pipeline is None:
+        raise ValueError(f"Axis {spec.axis} is off and cannot be fitted: {prepared.off_reason}")
+    if spec.algorithm == "kmeans":
+        return FittedAxis(prepared, fit_kmeans(prepared.values, k, spec.seed), prepared.fingerprint(k))
+    clusterer = make_clusterer(spec.algorithm, k, spec.seed, columns=prepared.names).fit(prepared.values)
+    centres, labels = clusterer.cluster_centers_, clusterer.labels_
+    inertia = float(((prepared.values - centres[labels]) ** 2).sum())
+    clusters = KMeansFit(centres, labels, inertia)
+    return FittedAxis(prepared, clusters, prepared.fingerprint(k), clusterer.to_dict(), clusterer.remark_)
 
 
 def identify(
@@ -118,6 +170,9 @@ def identify(
     shares: pl.DataFrame | None,
     *,
     previous: FrozenModel | None = None,
+    earlier: FrozenModel | None = None,
+    keep_cut: bool = True,
+    last: pl.DataFrame | None = None,
     names: Mapping[str, str] | None = None,
     ever_used: Collection[str] = (),
     taken_names: Collection[str] = (),
@@ -125,16 +180,26 @@ def identify(
     """Ids and names for the clusters of a fit.
 
     `previous`: the newest frozen model of the axis; its segments are matched on the customers of today, assigned by
-    it. `names`: present name by id of its segments. `ever_used`: all ids ever given on the axis, ended ones too.
-    `taken_names`: names used on the other axis or by ended segments. New ids are numbered by revenue
-    (monetary_amount where it is known, else by customers), the largest first.
+    it. `earlier`: the version before `previous`, which decides what that leaves open. With `keep_cut` the segments of
+    `previous` stay where they are when the new fit explains no better (`refit_or_keep`; K-means with the same number
+    of segments only). `last`: customer_id and segment_id as they were last assigned, which tells of splits and merges
+    that moved their customers. `names`: present name by id of its segments. `ever_used`: all ids ever given on the
+    axis, ended ones too. `taken_names`: names used on the other axis or by ended segments. New ids are numbered by
+    revenue (monetary_amount where it is known, else by customers), the largest first.
     """
+    cut: Cut = "new"
+    if previous is not None and keep_cut and previous.clusterer is None and fitted.prepared.spec.algorithm == "kmeans":
+        refit = refit_or_keep(
+            fitted.prepared.values, fitted.clusters, _frozen_centroids(previous, fitted, customers, shares)
+        )
+        fitted, cut = replace(fitted, clusters=refit.clusters), refit.cut
     prepared, clusters = fitted.prepared, fitted.clusters
     spec, k = prepared.spec, fitted.clusters.k
     sizes = np.bincount(clusters.labels, minlength=k)
     numbers = [int(used[len(spec.prefix) :]) for used in ever_used]
     old_ids = list(previous.segment_ids) if previous is not None else []
     shared, distances = _against(previous, fitted, customers, shares) if previous is not None else (None, None)
+    earlier_shared = _against(earlier, fitted, customers, shares)[0] if earlier is not None else None
     matching = match_segments(
         spec.prefix,
         _revenue(fitted, customers),
@@ -142,6 +207,9 @@ def identify(
         shared=shared,
         distances=distances,
         highest_number=max(numbers, default=0),
+        earlier_ids=earlier.segment_ids if earlier is not None else (),
+        earlier_shared=earlier_shared,
+        moved=_moved(last, old_ids, fitted) if last is not None else None,
     )
     ids = pl.Series("segment_id", list(matching.segment_ids)).gather(clusters.labels)
     drivers = segment_drivers(prepared.matrix, prepared.values, prepared.names, ids, spec)
@@ -168,8 +236,16 @@ def identify(
         preprocessing=frozen,
         centroids=clusters.centroids.tolist(),
         segment_ids=matching.segment_ids,
+        clusterer=fitted.clusterer,
+        reference=reference_of(
+            prepared.values,
+            prepared.names,
+            ids,
+            np.sqrt(((prepared.values - clusters.centroids[clusters.labels]) ** 2).sum(axis=1)),
+        ),
     )
-    return IdentifiedAxis(model, segments, matching.events)
+    events = (*matching.events, *rename_events(kept, given))
+    return IdentifiedAxis(model, segments, events, cut, matching.agreement)
 
 
 def with_version(model: FrozenModel, version: int) -> FrozenModel:
@@ -206,21 +282,59 @@ def _revenue(fitted: FittedAxis, customers: pl.DataFrame) -> Array:
     return revenue if revenue.any() else sizes
 
 
+def _old_labels(
+    model: FrozenModel, fitted: FittedAxis, customers: pl.DataFrame, shares: pl.DataFrame | None
+) -> tuple[Array, Labels, NDArray[np.bool_]]:
+    """The customers that both models cluster, as an older model sees them.
+
+    Its matrix of them, its labels, and which rows of the new matrix they are.
+    """
+    pipeline, layout = preprocess.import_pipeline(model.preprocessing)
+    old, new = matrix_for_layout(customers, shares, fitted.prepared.spec, layout), fitted.prepared.matrix
+    both = old.included & new.included
+    values = preprocess.transform(pipeline, old.inputs)[both[old.included]]
+    return values, apply_model(model, values)[0], both[new.included]
+
+
+def _frozen_centroids(
+    previous: FrozenModel, fitted: FittedAxis, customers: pl.DataFrame, shares: pl.DataFrame | None
+) -> Array:
+    """Where the segments of the previous model lie in the space of the new matrix.
+
+    With the same columns: the same places, by the mean and deviation of each column in both matrices; scaling is all
+    that tells them apart, and means of today's customers would let the cut creep a little with every fit. Otherwise
+    those means.
+    """
+    old, labels, rows = _old_labels(previous, fitted, customers, shares)
+    new = fitted.prepared.values[rows]
+    pipeline, _ = preprocess.import_pipeline(previous.preprocessing)
+    if preprocess.column_names(pipeline) != fitted.prepared.names or not len(new):
+        return means_by_label(new, labels, previous.k)
+    deviation = old.std(axis=0)
+    stretch = np.divide(new.std(axis=0), deviation, out=np.ones_like(deviation), where=deviation > 0)
+    places: Array = (previous.centroid_array - old.mean(axis=0)) * stretch + new.mean(axis=0)
+    return places
+
+
 def _against(
     previous: FrozenModel, fitted: FittedAxis, customers: pl.DataFrame, shares: pl.DataFrame | None
 ) -> tuple[Array, Array]:
     """Customers shared by each old segment and new cluster, and distances of centroids in the old model's space."""
-    pipeline, layout = preprocess.import_pipeline(previous.preprocessing)
-    old = matrix_for_layout(customers, shares, fitted.prepared.spec, layout)
-    both = old.included & fitted.prepared.matrix.included
-    values = preprocess.transform(pipeline, old.inputs)[both[old.included]]
-    old_labels, _, _ = predict(values, previous.centroid_array)
-    new_labels = fitted.clusters.labels[both[fitted.prepared.matrix.included]]
-    k = fitted.clusters.k
+    values, old_labels, rows = _old_labels(previous, fitted, customers, shares)
+    new_labels, k = fitted.clusters.labels[rows], fitted.clusters.k
     shared = overlap(old_labels, new_labels, previous.k, k)
-    counts = np.bincount(new_labels, minlength=k)
-    centres = np.zeros((k, values.shape[1]))
-    for cluster in np.flatnonzero(counts):
-        centres[cluster] = values[new_labels == cluster].mean(axis=0)
+    centres = np.nan_to_num(means_by_label(values, new_labels, k))
     distances = np.sqrt(((previous.centroid_array[:, None, :] - centres[None, :, :]) ** 2).sum(axis=2))
     return shared, distances
+
+
+def _moved(last: pl.DataFrame, old_ids: Sequence[str], fitted: FittedAxis) -> Array:
+    """Customers by the old id they were last assigned and their new cluster; without those of no old id."""
+    rows = {segment_id: row for row, segment_id in enumerate(old_ids)}
+    was = last.select(pl.col("customer_id").cast(pl.String), pl.col("segment_id").cast(pl.String))
+    now = pl.DataFrame({"customer_id": fitted.prepared.matrix.included_ids, "cluster": fitted.clusters.labels})
+    both = now.join(was, on="customer_id").with_columns(
+        row=pl.col("segment_id").replace_strict(rows, default=None, return_dtype=pl.Int64)
+    )
+    known = both.drop_nulls("row")
+    return overlap(known["row"].to_numpy(), known["cluster"].to_numpy(), len(old_ids), fitted.clusters.k)

@@ -6,30 +6,20 @@ is selected and what is computed can each be frozen. Customer ids are carried be
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from segmentation_assets.segmentation.hygiene import UNKNOWN, LeftOut, as_float, as_text, kept_numeric, refusals
 from segmentation_assets.segmentation.spec import AxisSpec
 
 #: Values beyond the vocabulary of a share dimension are counted together under this name.
 OTHER = "(other)"
-#: A line whose category nobody knows says nothing about taste.
-UNKNOWN = "unknown"
-#: A column known for fewer customers than this is mostly its own filling.
-KNOWN_FLOOR = 0.5
 _SHARE_COLUMNS = "amounts"
 _DIMENSION_SCHEMA = {"customer_id": pl.String, "value": pl.String, "lines": pl.Float64, "count": pl.Float64}
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A feature of the axis that this source cannot carry, with the reason."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -95,14 +85,18 @@ class FeatureMatrix:
         return self.customer_ids.filter(pl.Series(self.included))
 
 
-def build_matrix(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec) -> FeatureMatrix:
+def build_matrix(
+    customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec, protected: Collection[str] = ()
+) -> FeatureMatrix:
     """Select the customers and the features of an axis.
 
     `customers`: one row per customer with customer_id and the feature columns (any numeric type, decimals
     included). `shares`: customer_id, dimension, value and line_count, and product_count where it is known; the
     count of distinct products is used when given, because repeat purchases of a favourite say nothing new about
-    taste (in simulations they cost a quarter of the agreement with planted tastes). ValueError when customer_id is
-    missing, null or repeated. An axis this source cannot carry is returned with `off_reason`, never raised.
+    taste (in simulations they cost a quarter of the agreement with planted tastes). `protected`: columns the source
+    flags as protected. Columns that may not be clustered are left out with their reason (`hygiene.refusals`).
+    ValueError when customer_id is missing, null or repeated; AxisSpecError when the spec asks for a protected
+    attribute. An axis this source cannot carry is returned with `off_reason`, never raised.
     """
     customers = _sorted_customers(customers, spec)
     ids = customers["customer_id"]
@@ -150,8 +144,11 @@ def build_matrix(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: Axi
 
     keep = pl.Series(included)
     chosen = customers.filter(keep)
-    numeric = _numeric_inputs(chosen, spec, left_out)
-    categorical = _categorical_inputs(chosen, spec, left_out)
+    refused = refusals(chosen, spec, protected)
+    left_out.extend(refused)
+    names = {item.name for item in refused}
+    numeric = pl.DataFrame([as_float(chosen, name) for name in kept_numeric(spec, names)])
+    categorical = pl.DataFrame([as_text(chosen, name) for name in spec.categorical if name not in names])
     parts = [numeric, categorical, *(frame.filter(keep) for frame in counts)]
     if wants_shares and not blocks:  # other features may accompany shares but do not make a taste
         return _off(spec, ids, tuple(left_out), _reasons(left_out))
@@ -201,8 +198,8 @@ def matrix_for_layout(
     chosen = customers.filter(keep)
     absent = [pl.lit(None).alias(item.name) for item in left_out if item.name in layout.columns]
     chosen = chosen.with_columns(absent)
-    columns = [_as_float(chosen, name) for name in layout.numeric]
-    columns += [_as_text(chosen, name) for name in layout.categorical]
+    columns = [as_float(chosen, name) for name in layout.numeric]
+    columns += [as_text(chosen, name) for name in layout.categorical]
     parts = [pl.DataFrame(columns)] if columns else []
     inputs = pl.concat([*parts, *(frame.filter(keep) for frame in counts)], how="horizontal")
     return FeatureMatrix(spec.axis, ids, included, inputs, layout, tuple(left_out))
@@ -235,57 +232,6 @@ def _buyers(customers: pl.DataFrame) -> NDArray[np.bool_]:
     if "order_count" in customers.columns:
         return np.asarray((customers["order_count"].cast(pl.Float64).fill_null(0) > 0).to_numpy(), dtype=bool)
     return np.ones(customers.height, dtype=bool)
-
-
-def _as_float(frame: pl.DataFrame, name: str) -> pl.Series:
-    """The column as Float64; what is not finite is unknown."""
-    values = frame[name].cast(pl.Float64, strict=False)
-    return pl.DataFrame({name: values}).select(pl.when(pl.col(name).is_finite()).then(pl.col(name)))[name].rename(name)
-
-
-def _as_text(frame: pl.DataFrame, name: str) -> pl.Series:
-    return frame[name].cast(pl.String).fill_null(UNKNOWN)
-
-
-def _numeric_inputs(chosen: pl.DataFrame, spec: AxisSpec, left_out: list[LeftOut]) -> pl.DataFrame:
-    kept: dict[str, pl.Series] = {}
-    for feature in spec.numeric:
-        if feature.unless in kept:
-            continue
-        if feature.name not in chosen.columns:
-            left_out.append(LeftOut(feature.name, "the column is not in the customer table"))
-            continue
-        values = _as_float(chosen, feature.name)
-        known = values.drop_nulls().to_numpy()
-        if not len(known):
-            reason = f"no value is known for any of {len(values)} customers"
-        elif len(known) < KNOWN_FLOOR * len(values):
-            reason = f"known for {len(known)} of {len(values)} customers only; at least half are needed"
-        elif len(values) > 1 and known.min() == known.max():
-            reason = f"the same ({known[0]:g}) for every customer"
-        elif feature.transform == "log" and known.min() < 0:
-            reason = f"has negative values (lowest {known.min():g}), which a log cannot take; use asinh"
-        else:
-            kept[feature.name] = values
-            continue
-        left_out.append(LeftOut(feature.name, reason))
-    return pl.DataFrame(list(kept.values()))
-
-
-def _categorical_inputs(chosen: pl.DataFrame, spec: AxisSpec, left_out: list[LeftOut]) -> pl.DataFrame:
-    kept: list[pl.Series] = []
-    for name in spec.categorical:
-        if name not in chosen.columns:
-            left_out.append(LeftOut(name, "the column is not in the customer table"))
-            continue
-        values = _as_text(chosen, name)
-        if values.n_unique() == 1 and len(values) > 1:
-            left_out.append(LeftOut(name, f"the same ({values[0]}) for every customer"))
-        elif (values == UNKNOWN).sum() > (1 - KNOWN_FLOOR) * len(values):
-            left_out.append(LeftOut(name, f"unknown for {int((values == UNKNOWN).sum())} of {len(values)} customers"))
-        else:
-            kept.append(values)
-    return pl.DataFrame(kept)
 
 
 def _dimension(shares: pl.DataFrame | None, dimension: str) -> pl.DataFrame | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,10 @@ class FrozenModel:
 
     `features`: the features in a reader's words. `preprocessing`: what `preprocess.export_pipeline` wrote, and
     `wanted`, the features the settings asked for at the fit. `centroids`: (k, d) in the space of the matrix.
-    `segment_ids`: the id of each cluster by index. `version` 0 means not registered yet.
+    `segment_ids`: the id of each cluster by index. `clusterer`: how customers are assigned when the nearest centroid
+    is not the answer, as `algorithms.registry.thaw` reads it; None for K-means. `reference`: what the customers of
+    the fit looked like, as `drift.reference_of` wrote it; empty for a model of a version that kept none. `version` 0
+    means not registered yet.
     """
 
     axis: str
@@ -32,6 +35,8 @@ class FrozenModel:
     preprocessing: dict[str, Any]
     centroids: list[list[float]]
     segment_ids: tuple[str, ...] = ()
+    clusterer: dict[str, Any] | None = None
+    reference: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able fields, without the segment ids, which are stored per version."""
@@ -41,9 +46,13 @@ class FrozenModel:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], segment_ids: tuple[str, ...]) -> FrozenModel:
-        """The model from a mapping with (at least) the fields of `as_dict`."""
-        known = {item.name for item in fields(cls)} - {"segment_ids"}
-        return cls(**{name: values[name] for name in known}, segment_ids=segment_ids)
+        """The model from a mapping with (at least) the fields of `as_dict`.
+
+        `clusterer` and `reference` may be absent or None: models of earlier versions have neither.
+        """
+        optional = {name: values[name] for name in ("clusterer", "reference") if values.get(name) is not None}
+        needed = {item.name for item in fields(cls)} - {"segment_ids", "clusterer", "reference"}
+        return cls(**{name: values[name] for name in needed}, **optional, segment_ids=segment_ids)
 
     @property
     def centroid_array(self) -> Array:

@@ -12,17 +12,11 @@ import numpy as np
 import polars as pl
 from scipy.optimize import linear_sum_assignment
 
+from segmentation_assets.lifetime.rfm import NEVER_BOUGHT, RFM_GROUPS, UNKNOWN
 from segmentation_assets.segmentation.matrix import OTHER
 from segmentation_assets.segmentation.spec import AxisSpec
 
-RESERVED_NAMES = frozenset(
-    name.casefold()
-    for name in (
-        "Champions", "Loyal Customers", "Potential Loyalists", "New Customers", "New Customers (Recent)", "Promising",
-        "Need Attention", "About To Sleep", "At Risk", "Can't Lose Them", "Hibernating", "Lost", "Never bought",
-        "Unknown", "Other",
-    )
-)  # fmt: skip
+RESERVED_NAMES = frozenset(name.casefold() for name in (*RFM_GROUPS, NEVER_BOUGHT, UNKNOWN, "Other"))
 
 #: Life-cycle positions: where a segment of that name lies, in standard deviations of each feature. `money` stands
 #: for the average order or, where a source has only that, the spend. What the words of a name claim has a weight of

@@ -11,6 +11,10 @@ Transform = Literal["none", "log", "asinh", "sqrt", "rank"]
 TRANSFORMS: tuple[Transform, ...] = ("none", "log", "asinh", "sqrt", "rank")
 
 
+#: The names of `algorithms.registry`, where each is explained.
+ALGORITHM_NAMES = ("kmeans", "kprototypes", "mixture", "ward", "hdbscan", "pca_kmeans", "autoencoder_kmeans")
+
+
 class AxisSpecError(ValueError):
     """The settings of an axis contradict themselves or name something that does not exist."""
 
@@ -66,7 +70,7 @@ class AxisSpec:
     minimum_lines: int = 3
     maximum_share_values: int = 30
     k_min: int = 2
-    k_max: int = 10
+    k_max: int = 12
     share_floor: float = 0.02
     minimum_customers: int = 5
     stability_floor: float = 0.75
@@ -85,8 +89,10 @@ class AxisSpec:
             raise AxisSpecError(f"Axis {self.axis}: share_floor is {self.share_floor}; give a share below .5.")
         if self.minimum_customers < 1 or self.minimum_lines < 1:
             raise AxisSpecError(f"Axis {self.axis}: minimum_customers and minimum_lines must be at least 1.")
-        if self.algorithm != "kmeans":
-            raise AxisSpecError(f"Axis {self.axis}: algorithm {self.algorithm!r} is unknown; known: kmeans.")
+        if self.algorithm not in ALGORITHM_NAMES:
+            raise AxisSpecError(
+                f"Axis {self.axis}: algorithm {self.algorithm!r} is unknown; known: {', '.join(ALGORITHM_NAMES)}."
+            )
         for feature in self.numeric:
             if feature.transform not in TRANSFORMS:
                 raise AxisSpecError(

@@ -15,7 +15,7 @@ All functions run inside the caller's transaction and start none. `clean_warehou
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -42,6 +42,10 @@ from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModel, SqlMode
 from segmentation_assets.warehouse.tables import count_rows, create_from_query, ensure_schema, has_table
 
 _PARENTS = frozenset(parent for table in CONTRACT.values() for parent in table.parents)
+
+#: Temporary tables of the cleaning of one table: rows that break a rule (one row per rule), rows that are flagged in
+#: any way, cells to repair, the verdict per rejected row, and what is made of a step.
+_SCRATCH = ("rejected_keys", "broken", "flagged", "mended", "judged", "fixed")
 
 REJECTED_COLUMNS = "table_name VARCHAR, row_key VARCHAR, rule VARCHAR, detail VARCHAR, row_json VARCHAR"
 REPAIR_COLUMNS = "table_name VARCHAR, row_key VARCHAR, column_name VARCHAR, rule VARCHAR, before VARCHAR, after VARCHAR"
@@ -180,7 +184,11 @@ def _scratch(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         "select table_name, 'table' from duckdb_tables() where database_name = 'temp' union all "
         "select view_name, 'view' from duckdb_views() where database_name = 'temp' and not internal"
     ).fetchall():
-        if name in CONTRACT or name in ("rejected_keys", "broken", "judged", "fixed") or name.startswith("spelling_"):
+        if (
+            name in CONTRACT
+            or name in ("rejected_keys", "broken", "flagged", "mended", "judged", "fixed")
+            or name.startswith("spelling_")
+        ):
             con.execute(f"drop {kind} temp.{quote(name)}")
 
 
@@ -211,6 +219,8 @@ class _Job:
     raw_columns: list[tuple[str, str]]
     columns: tuple[Column, ...]
     base: str
+    joins: str = ""
+    readings: Sequence[Reading] = ()
     raw_rows: int = 0
     rejected: int = 0
     values: dict[str, str] = field(default_factory=dict)
@@ -219,6 +229,11 @@ class _Job:
     def relation(self) -> str:
         """Every raw row with its values read as declared types."""
         return f"temp.{quote(self.table.name)}"
+
+    def base_of(self, rows: str) -> str:
+        """`base` for the rows whose `row_id` is in the table `rows` only: nothing is read of the others."""
+        few = f"(select r.rowid as rowid, r.* from {self.places.raw} r semi join {rows} f on f.row_id = r.rowid)"
+        return f"{_with_steps(few, self.readings, has_rowid=True)} r{self.joins}"
 
 
 def _clean_table(
@@ -239,17 +254,15 @@ def _clean_table(
         return TableCounts(0, 0, 0, 0)
     readings = _readings(job)
     rules = column_rules(table, readings, as_of, currency)
-    rules, readings = _probe(job, rules, readings)
+    con.execute("create or replace temp table broken (row_id BIGINT, code INTEGER)")
+    verdicts = _Verdicts(con)
+    readings = _judge_columns(job, verdicts, rules, readings)
     # The rules were worded on the full readings; from here on a column without repairs is read in the cheaper way.
     job.values = {reading.column.name: reading.value for reading in readings}
     selected = ", ".join(f"{job.values[column.name]} as {quote(column.name)}" for column in job.columns)
     con.execute(
         f"create or replace temp view {quote(table.name)} as select r.rowid as {ROW}, {selected} from {job.base}"
     )
-    con.execute("create or replace temp table broken (row_id BIGINT, code INTEGER)")
-
-    verdicts = _Verdicts(con)
-    _judge_columns(verdicts, job.base, rules)
     for column in job.columns:
         if column.references and column.references not in unchecked:
             _judge_reference(verdicts, table, column)
@@ -320,36 +333,19 @@ def _readings(job: _Job) -> list[Reading]:
                 joins += f" left join temp.{name} {spelling} on {spelling}.before = r.{quote(column.name)}::VARCHAR"
         is_declared = column.name in table.column_names
         readings.append(read_column(column, raw_type, spelling, is_declared=is_declared, slot=slot))
-    job.base = f"{_with_steps(job.places.raw, readings)} r{joins}"
+    job.base, job.joins, job.readings = f"{_with_steps(job.places.raw, readings)} r{joins}", joins, readings
     return readings
 
 
-def _with_steps(raw: str, readings: Sequence[Reading]) -> str:
-    """The raw table as a subquery in which the steps of the readings are columns."""
-    relation = raw
-    row = "r.rowid as rowid, "
+def _with_steps(relation: str, readings: Sequence[Reading], *, has_rowid: bool = False) -> str:
+    """A relation with the raw table's columns as a subquery in which the steps of the readings are columns too."""
+    row = "" if has_rowid else "r.rowid as rowid, "
     for level in range(max((len(reading.steps) for reading in readings), default=0)):
         steps = [step for reading in readings if level < len(reading.steps) for step in reading.steps[level]]
         named = ", ".join(f"{expression} as {quote(name)}" for name, expression in steps)
         relation = f"(select {row}r.*, {named} from {relation} r)"
         row = ""
     return relation
-
-
-def _probe(job: _Job, rules: list[Rule], readings: list[Reading]) -> tuple[list[Rule], list[Reading]]:
-    """One pass over the raw table: which rules are broken at all and which columns hold anything to repair.
-
-    Almost every rule of almost every table is not broken; what is not needed is not looked for again.
-    """
-    repairs = [reading for reading in readings if reading.is_repaired is not None]
-    predicates = [rule.broken for rule in rules] + [str(reading.is_repaired) for reading in repairs]
-    counted = ", ".join(["count(*)"] + [f"count_if({predicate})" for predicate in predicates])
-    row = job.con.execute(f"select {counted} from {job.base}").fetchall()[0]
-    job.raw_rows = int(row[0])
-    broken = [rule for rule, count in zip(rules, row[1 : 1 + len(rules)], strict=True) if count]
-    idle = {reading.column.name for reading, count in zip(repairs, row[1 + len(rules) :], strict=True) if not count}
-    kept = [reading.without_repairs() if reading.column.name in idle else reading for reading in readings]
-    return broken, kept
 
 
 class _Verdicts:
@@ -372,15 +368,34 @@ class _Verdicts:
         return self.code(RULE_PRIORITY.index(name), name, detail)
 
 
-def _judge_columns(verdicts: _Verdicts, base: str, rules: Sequence[Rule]) -> None:
-    if not rules:
-        return
-    codes = ", ".join(f"case when {rule.broken} then {verdicts.code_of(rule.name, rule.detail)} end" for rule in rules)
-    anywhere = " or ".join(f"({rule.broken})" for rule in rules)
-    verdicts.con.execute(
-        f"insert into temp.broken select row_id, code from "
-        f"(select r.rowid as row_id, unnest([{codes}]) as code from {base} where {anywhere}) where code is not null"
+def _judge_columns(job: _Job, verdicts: _Verdicts, rules: Sequence[Rule], readings: Sequence[Reading]) -> list[Reading]:
+    """One pass over the raw table: rows that break a rule go to temp.broken, rows with a repair to temp.mended.
+
+    Returns the readings; those of columns in which nothing is repaired in their cheaper form.
+    """
+    con = job.con
+    job.raw_rows = count_rows(con, job.places.raw)
+    codes = [f"case when {rule.broken} then {verdicts.code_of(rule.name, rule.detail)} end" for rule in rules]
+    repairs = {place: reading.is_repaired for place, reading in enumerate(readings) if reading.is_repaired is not None}
+    places = [f"case when {is_repaired} then {place} end" for place, is_repaired in repairs.items()]
+    anywhere = " or ".join(f"({predicate})" for predicate in [*(rule.broken for rule in rules), *repairs.values()])
+    con.execute(
+        f"create or replace temp table flagged as select r.rowid as row_id, [{', '.join(codes)}]::INTEGER[] as codes, "
+        f"[{', '.join(places)}]::INTEGER[] as places from {job.base} where {anywhere or 'false'}"
     )
+    con.execute(
+        "insert into temp.broken select row_id, code from "
+        "(select row_id, unnest(codes) as code from temp.flagged) where code is not null"
+    )
+    con.execute(
+        "create or replace temp table mended as select row_id, place from "
+        "(select row_id, unnest(places) as place from temp.flagged) where place is not null"
+    )
+    mended = {place for (place,) in con.execute("select distinct place from temp.mended").fetchall()}
+    return [
+        reading if place in mended or place not in repairs else reading.without_repairs()
+        for place, reading in enumerate(readings)
+    ]
 
 
 def _judge_reference(verdicts: _Verdicts, table: Table, column: Column) -> None:
@@ -472,13 +487,13 @@ def _write_rejected(job: _Job, verdicts: _Verdicts) -> None:
         "case when j.others = 0 then '' when j.others = 1 then ' The row breaks 1 other rule.' "
         "else ' The row breaks ' || j.others || ' other rules.' end, "
         f"to_json(struct_pack({cells}))::VARCHAR "
-        f"from {job.base} join temp.judged j on j.row_id = r.rowid order by j.row_id"
+        f"from {job.base_of('temp.judged')} join temp.judged j on j.row_id = r.rowid order by j.row_id"
     )
     if table.name in _PARENTS:
         # A key of which one row was kept (the others were its duplicates) is not a rejected key.
         con.execute(
-            f"insert into temp.rejected_keys with lost as (select distinct {key} as key from {job.base} "
-            f"join temp.judged j on j.row_id = r.rowid where {key} is not null) "
+            f"insert into temp.rejected_keys with lost as (select distinct {key} as key "
+            f"from {job.base_of('temp.judged')} where {key} is not null) "
             f"select {literal(table.name)}, key from lost where key not in (select c.{quote(table.key[0])} "
             f"from {places.clean} c semi join lost on lost.key = c.{quote(table.key[0])})"
         )
@@ -487,20 +502,21 @@ def _write_rejected(job: _Job, verdicts: _Verdicts) -> None:
 def _write_repairs(job: _Job, readings: Sequence[Reading]) -> int:
     """Record each repaired cell of the rows that were kept; returns how many rows those are."""
     con, table, places = job.con, job.table, job.places
-    key = " || '|' || ".join(f"({job.values[name]})" for name in table.key)
-    parts = []
-    for number, reading in enumerate(readings):
-        if reading.is_repaired is not None:
-            parts.append(
-                f"select r.rowid as row_id, {key} as key, {number} as place, "
-                f"{literal(reading.column.name)} as column_name, "
-                f"{reading.repair_rule} as rule, {reading.text} as before, "
-                f"({reading.repaired_text})::VARCHAR as after from {job.base} "
-                f"anti join temp.judged j on j.row_id = r.rowid where {reading.is_repaired}"
-            )
-    if not parts:
+    repairing = {place: reading for place, reading in enumerate(readings) if reading.is_repaired is not None}
+    if not repairing:
         return 0
-    con.execute(f"create or replace temp table fixed as {' union all '.join(parts)}")
+    key = " || '|' || ".join(f"({job.values[name]})" for name in table.key)
+
+    def by_place(told: Callable[[Reading], str]) -> str:
+        return f"case m.place {' '.join(f'when {place} then {told(r)}' for place, r in repairing.items())} end"
+
+    con.execute(
+        f"create or replace temp table fixed as select m.row_id, {key} as key, m.place, "
+        f"{by_place(lambda r: literal(r.column.name))} as column_name, {by_place(lambda r: r.repair_rule)} as rule, "
+        f"{by_place(lambda r: r.text)} as before, {by_place(lambda r: f'({r.repaired_text})::VARCHAR')} as after "
+        f"from {job.base_of('temp.mended')} join temp.mended m on m.row_id = r.rowid "
+        "anti join temp.judged j on j.row_id = r.rowid"
+    )
     name = f"{literal(table.name)}, " if places.repairs_name_table else ""
     con.execute(
         f"insert into {places.repairs} select {name}key, column_name, rule, before, after from temp.fixed "

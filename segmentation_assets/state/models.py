@@ -45,6 +45,8 @@ class SegmentModel(Base):
     features: Mapped[Any] = mapped_column(JSON)
     preprocessing: Mapped[Any] = mapped_column(JSON)
     centroids: Mapped[Any] = mapped_column(JSON)
+    clusterer: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    reference: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
     as_of: Mapped[dt.date] = mapped_column(Date)
     created_by_run: Mapped[str]
 

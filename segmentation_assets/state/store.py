@@ -30,7 +30,7 @@ from segmentation_assets.state.models import (
 )
 
 #: Revisions this version of the package knows, oldest first. A store at any other revision is from a newer one.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 BUSY_SECONDS = 30.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -43,7 +43,9 @@ class NewerStateError(RuntimeError):
 class ModelRecord:
     """A frozen model as it is stored: JSON-able values only, no pickles.
 
-    `version` is 0 for a model that is not stored yet; `StateStore.register_model` gives it its number.
+    `clusterer`: how to assign where that is not the nearest centroid. `reference`: what the customers of the fit
+    looked like. Both are None in models stored before they were kept. `version` is 0 for a model that is not stored
+    yet; `StateStore.register_model` gives it its number.
     """
 
     axis: str
@@ -58,6 +60,8 @@ class ModelRecord:
     as_of: dt.date
     created_by_run: str
     version: int = 0
+    clusterer: dict[str, Any] | None = None
+    reference: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -249,6 +253,35 @@ class StateStore:
                 for row in session.scalars(query)
             ]
 
+    def rename_segment(self, axis: str, segment_id: str, name: str) -> EventRecord:
+        """Give a living segment another name, with its `rename` event at the newest version; returns the event.
+
+        ValueError for an id that is unknown or has ended, an empty name, or a name that any segment has or had.
+        """
+        name = name.strip()
+        with self.session(write=True) as session:
+            rows = list(session.scalars(select(SegmentIdentity)))
+            row = next((found for found in rows if (found.axis, found.segment_id) == (axis, segment_id)), None)
+            if row is None or row.status == "ended":
+                living = [found.segment_id for found in rows if found.axis == axis and found.status == "alive"]
+                raise ValueError(
+                    f"Axis {axis} has no living segment {segment_id}; there are "
+                    f"{', '.join(sorted(living, key=lambda i: (len(i), i))) or 'none'}."
+                )
+            if not name:
+                raise ValueError(f"Segment {segment_id} of axis {axis} needs a name; the one given is empty.")
+            holder = next((found for found in rows if found.name.casefold() == name.casefold()), None)
+            if holder is not None and (holder is not row or holder.name == name):
+                raise ValueError(
+                    f"The name {name!r} belongs to segment {holder.segment_id} of axis {holder.axis} "
+                    f"({holder.status}); names are unique and not given twice. Choose another."
+                )
+            version = _next_version(session, axis) - 1
+            detail = {"before": row.name, "after": name}
+            row.name = name
+            session.add(IdentityEvent(axis=axis, version=version, kind="rename", segment_id=segment_id, detail=detail))
+            return EventRecord(axis=axis, version=version, kind="rename", segment_id=segment_id, detail=detail)
+
     # -- snapshots ------------------------------------------------------------------------------------------------
 
     def save_snapshot(
@@ -378,7 +411,7 @@ def _model_record(row: SegmentModel) -> ModelRecord:
         axis=row.axis, version=row.version, fingerprint=row.fingerprint, algorithm=row.algorithm, k=row.k,
         seed=row.seed, customers_at_fit=row.customers_at_fit, features=row.features,
         preprocessing=row.preprocessing, centroids=row.centroids, as_of=row.as_of,
-        created_by_run=row.created_by_run,
+        created_by_run=row.created_by_run, clusterer=row.clusterer, reference=row.reference,
     )  # fmt: skip
 
 
@@ -399,7 +432,7 @@ def _write_model(session: Session, model: ModelRecord, version: int) -> None:
             axis=model.axis, version=version, fingerprint=model.fingerprint, algorithm=model.algorithm, k=model.k,
             seed=model.seed, customers_at_fit=model.customers_at_fit, features=model.features,
             preprocessing=model.preprocessing, centroids=model.centroids, as_of=model.as_of,
-            created_by_run=model.created_by_run,
+            created_by_run=model.created_by_run, clusterer=model.clusterer, reference=model.reference,
         )
     )  # fmt: skip
 

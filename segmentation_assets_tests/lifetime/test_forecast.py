@@ -133,8 +133,8 @@ def test_nobody_spent_one_customer_and_no_customer_are_refused_with_the_numbers(
     assert silent.customers.is_empty() and silent.candidates.is_empty() and silent.method == ""
     assert silent.customers.schema == pl.Schema(FORECAST_SCHEMA)
     assert silent.sentence == (
-        "No forecast: of 300 customers known before the second window of 90 days, 0 spent something in it; at least 100 "
-        "and 30 are needed."
+        "No forecast: of 300 customers known before the second window of 90 days, 0 spent something in it; at least "
+        "100 and 30 are needed."
     )
     one = forecast_spend(_window(customers[:1], spend[:1]), _window(customers, spend), customers, 1)
     assert one.sentence.startswith("No forecast: of 1 customers known before the first window of 90 days, ")

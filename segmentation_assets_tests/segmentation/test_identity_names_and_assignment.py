@@ -30,7 +30,6 @@ from segmentation_assets.segmentation.identity import match_segments
 from segmentation_assets.segmentation.kmeans import predict
 from segmentation_assets.segmentation.model import FrozenModel
 from segmentation_assets.segmentation.naming import RESERVED_NAMES
-from segmentation_assets.segmentation.projection import PROJECTION_POINTS, project
 from segmentation_assets.segmentation.spec import STAGE, TASTE
 from segmentation_assets.state import EventRecord, IdentityRecord, ModelRecord, open_state
 
@@ -284,19 +283,6 @@ def test_facts_hold_medians_shares_and_lifts(taste_world: Callable) -> None:
     shares = facts.filter(pl.col("fact").str.starts_with("share_of_lines ") & (pl.col("segment_id") == "T1"))
     assert shares["value"].sum() == pytest.approx(1, abs=1e-4)
     assert facts.filter(pl.col("fact") == "customers")["value"].to_list() == [300, 300]
-
-
-def test_a_projection_is_a_repeatable_sample_without_ids() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(5_000, 3)) * [3, 2, 1]
-    ids = pl.Series(["S1"] * 5_000)
-    shown = project("stage", values, ids, seed=1)
-    assert shown.points.height == PROJECTION_POINTS
-    assert shown.points.columns == ["axis", "point", "segment_id", "x", "y"]
-    assert shown.explained == pytest.approx((9 / 14, 4 / 14), abs=0.03)
-    assert project("stage", values, ids, seed=1).points.equals(shown.points)
-    assert project("stage", values[:, :1], ids, seed=1).points["y"].abs().max() == 0
-    assert project("stage", np.zeros((0, 2)), ids.clear(), seed=1).points.is_empty()
 
 
 # -- the whole way, with the state store ------------------------------------------------------------------------------

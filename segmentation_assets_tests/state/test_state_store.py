@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import multiprocessing
+import re
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import Column
 
 from segmentation_assets.state import (
     EventRecord,
@@ -128,6 +133,116 @@ def test_a_store_from_a_newer_version_is_refused_and_left_alone(tmp_path: Path) 
     con = sqlite3.connect(path)
     assert con.execute("select count(*) from segment_models").fetchone() == (1,)
     con.close()
+
+
+def migrate_to(path: Path, revision: str) -> None:
+    """A store as the package made it when `revision` was the newest."""
+    engine = store_module._engine(path)
+    config = Config()
+    config.set_main_option("script_location", str(store_module._MIGRATIONS))
+    with engine.connect() as opened:
+        connection = opened.execution_options(takes_write_lock=True)
+        with connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    engine.dispose()
+
+
+def fill_first_store(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """A store of revision 0001 with a row in every table; returns all rows by table."""
+    migrate_to(path, "0001")
+    con = sqlite3.connect(path)
+    con.executescript(
+        """
+        insert into segment_models values (1, 'stage', 1, 'f1', 'kmeans', 2, 7, 30, '["recency_days"]',
+            '{"shift": [0.30000000000000004]}', '[[0.3333333333333333], [-2.5]]', '2026-01-31', 'r1');
+        insert into segment_identities values (1, 'stage', 'S1', 'Lapsing', 1, 1, 'alive'),
+            (2, 'stage', 'S2', 'Long gone', 1, 1, 'alive');
+        insert into segment_versions values (1, 'stage', 1, 'S1', 0, 20), (2, 'stage', 1, 'S2', 1, 10);
+        insert into identity_events values (1, 'stage', 1, 'birth', 'S1', '{"customers_from": {}}');
+        insert into run_snapshots values
+            (1, 'r1', '2026-01-31', 'a', 'stage', 'S1', 'Lapsing', 20, 5, '1234567.1234');
+        """
+    )
+    rows = rows_by_table(con)
+    con.close()
+    return rows
+
+
+def rows_by_table(con: sqlite3.Connection) -> dict[str, list[tuple[object, ...]]]:
+    tables = ("segment_models", "segment_identities", "segment_versions", "identity_events", "run_snapshots")
+    return {table: con.execute(f"select * from {table} order by id").fetchall() for table in tables}
+
+
+def test_a_store_of_the_first_revision_is_migrated_in_place_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    before = fill_first_store(path)
+    assert all(before.values())
+    with open_state(path) as state:
+        stored = state.model("stage", 1)
+        assert stored == dataclasses.replace(model(), version=1)
+        assert [row.name for row in state.segments_of("stage", 1)] == ["Lapsing", "Long gone"]
+        later = dataclasses.replace(model("f2"), clusterer={"algorithm": "mixture"}, reference={"customers": 30})
+        second = state.register_model(later, [segment("S1", 1, "Lapsing"), segment("S2", 0, "Long gone")])
+        assert (second.version, second.clusterer, second.reference) == (2, later.clusterer, later.reference)
+        assert state.model("stage", 1) == stored
+    con = sqlite3.connect(path)
+    after = rows_by_table(con)
+    assert con.execute("select version_num from alembic_version").fetchall() == [("0002",)]
+    con.close()
+    assert after["segment_models"][0] == (*before["segment_models"][0], None, None)  # null, not the text 'null'
+    assert after["segment_versions"][:2] == before["segment_versions"]
+    assert after["identity_events"] == before["identity_events"]
+    assert after["run_snapshots"] == before["run_snapshots"]
+    assert [row[:4] for row in after["segment_identities"]] == [row[:4] for row in before["segment_identities"]]
+
+
+def test_a_migration_that_is_killed_half_way_leaves_the_old_store_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    before = fill_first_store(path)
+    add = Operations.add_column
+
+    def killed(self: Operations, table: str, column: Column) -> None:
+        if column.name == "reference":
+            raise KeyboardInterrupt
+        add(self, table, column)
+
+    with monkeypatch.context() as patched:
+        # The module-level `op` of a migration calls its proxy, which calls the class.
+        patched.setattr(Operations, "add_column", killed)
+        with pytest.raises(KeyboardInterrupt), open_state(path):
+            pass
+    con = sqlite3.connect(path)
+    assert con.execute("select version_num from alembic_version").fetchall() == [("0001",)]
+    assert rows_by_table(con) == before
+    con.close()
+    with open_state(path) as state:
+        assert state.next_version("stage") == 2
+
+
+def test_a_person_renames_a_living_segment_and_the_event_is_kept(tmp_path: Path) -> None:
+    with open_state(tmp_path / "state.sqlite") as state:
+        state.register_model(model(), [segment("S1", 0, "Lapsing"), segment("S2", 1)])
+        event = state.rename_segment("stage", "S1", " Drifting away ")
+        assert (event.kind, event.version) == ("rename", 1)
+        assert event.detail == {"before": "Lapsing", "after": "Drifting away"}
+        assert state.events("stage") == [event]
+        assert state.segments_of("stage", 1)[0].name == "Drifting away"
+        state.rename_segment("stage", "S1", "drifting away")  # its own name, written differently
+        for segment_id, name, reason in (
+            ("S9", "Other", "Axis stage has no living segment S9; there are S1, S2."),
+            ("S1", "  ", "Segment S1 of axis stage needs a name; the one given is empty."),
+            ("S1", "name s2", "The name 'name s2' belongs to segment S2 of axis stage (alive)"),
+            ("S1", "drifting away", "belongs to segment S1 of axis stage (alive); names are unique"),
+        ):
+            with pytest.raises(ValueError, match=re.escape(reason)):
+                state.rename_segment("stage", segment_id, name)
+        state.register_model(model("f2"), [segment("S2", 0)])
+        with pytest.raises(ValueError, match="no living segment S1; there are S2"):
+            state.rename_segment("stage", "S1", "Back")
+        assert len(state.events("stage")) == 2
 
 
 def test_migrations_lead_to_exactly_the_declared_tables(tmp_path: Path) -> None:
