@@ -3,9 +3,10 @@
 
 `python benchmarks/kernels.py --rows 1000000 [--columns N] [--k-max N] [--best N] [--silhouettes 10000 50000]` makes
 two matrices, one with planted clusters and one skewed and correlated without any, and prints for each: K-means for
-every k (inertia, the best known, the ratio of the two, seconds) beside one start of scikit-learn's K-means on all rows,
-and the exact silhouette of one labelling beside scikit-learn's. The best known is the lowest of ours, of the timed start,
-and of `--best` further full fits of scikit-learn's with a start of their own each. Everything uses all cores.
+every k (inertia, the best known, the ratio of the two, seconds) beside one start of scikit-learn's K-means on all
+rows, and the exact silhouette of one labelling beside scikit-learn's. The best known is the lowest of ours, of the
+timed start, and of `--best` further full fits of scikit-learn's with a start of their own each. Everything uses all
+cores.
 """
 
 from __future__ import annotations

@@ -337,10 +337,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(families) - set(FAMILIES))
     if unknown:
         parser.error(f"unknown family {', '.join(unknown)}; known are {', '.join(FAMILIES)}")
-    tasks = [(family, options.seed, number, options.table) for family in families for number in range(options.draws)]
+    found = []
     with ProcessPoolExecutor(options.processes) as pool:
-        results = pl.DataFrame(list(pool.map(judge, tasks)), infer_schema_length=None)
-    print(describe(results))
+        for family in families:
+            tasks = [(family, options.seed, number, options.table) for number in range(options.draws)]
+            found.append(pl.DataFrame(list(pool.map(judge, tasks)), infer_schema_length=None))
+            lines = describe(found[-1]).splitlines()
+            print("\n".join(lines[len(found) > 1 :]), flush=True)
+    results = pl.concat(found, how="vertical_relaxed")
     if options.out:
         results.write_parquet(options.out)
     if options.one_piece:

@@ -84,7 +84,7 @@ def run(
     select: Annotated[
         str | None, typer.Option(help="Only these assets, in Dagster's selection syntax, e.g. group:campaigns.")
     ] = None,
-    job: Annotated[str, typer.Option(help="full_refresh, recluster or assign.")] = "full_refresh",
+    job: Annotated[str, typer.Option(help="full_refresh, recluster, refit or assign.")] = "full_refresh",
 ) -> None:
     """Materialise the graph: raw tables in; segments, profiles, matches, drafts and the Monday brief out."""
     from segmentation_assets.sources.choice import describe_source
@@ -176,7 +176,7 @@ def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
         return execute_job(place, job, defs, select=select, on_progress=tell)
 
 
-JOBS = ("full_refresh", "recluster", "assign")
+JOBS = ("full_refresh", "recluster", "refit", "assign")
 
 
 @app.command()

@@ -137,6 +137,9 @@ class SegmentSettings(_Section):
     share_floor: Share = Field(0.02, description="Smallest share of customers a segment may have.")
     minimum_customers: int = Field(5, ge=1, description="Fewest customers a segment may have.")
     stability_floor: Share = Field(0.75, description="Smallest bootstrap Jaccard a segment may have.")
+    stage_by: Literal["clusters", "rfm"] = Field(
+        "clusters", description="What stage segments are: clusters, or the RFM groups, for where those tell more."
+    )
     drift_index: float = Field(
         0.25, gt=0, le=10, description="Population stability index from which a feature counts as shifted."
     )

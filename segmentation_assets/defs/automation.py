@@ -27,6 +27,12 @@ recluster = dg.define_asset_job(
     selection=_SEARCH.downstream(),
     description="A new search for k on the tables that are loaded, and everything that follows from it.",
 )
+_FIT = dg.AssetSelection.assets(*(dg.AssetKey(["segments", f"{axis}_model"]) for axis in AXES))
+refit = dg.define_asset_job(
+    "refit",
+    selection=_FIT.downstream(),
+    description="The models fitted again with the number of segments chosen before, and everything that follows.",
+)
 assign = dg.define_asset_job(
     "assign",
     selection=dg.AssetSelection.all() - _SEARCH,
@@ -50,10 +56,22 @@ def _number(instance: dg.DagsterInstance, key: dg.AssetKey, name: str) -> tuple[
     return (int(value.value) if value is not None else None), f"{event.timestamp:.3f}"  # type: ignore[arg-type]
 
 
+def _drift(instance: dg.DagsterInstance, fit: str) -> str:
+    """Why today's customers are unlike those of the fit, from the metadata of a comparison made since; or nothing."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(["segments", "drift"]))
+    if event is None or event.asset_materialization is None or not fit or event.timestamp < float(fit):
+        return ""
+    told = event.asset_materialization.metadata
+    if not told.get("has_drifted") or not told["has_drifted"].value:
+        return ""
+    return " ".join(str(told[name].value) for axis in AXES if (name := f"{axis}_in_words") in told)
+
+
 @dg.sensor(
     job=recluster,
     minimum_interval_seconds=60,
-    description="Requests the re-clustering when the customer count has grown by the threshold since the last fit.",
+    description="Requests the re-clustering when the customer count has grown by the threshold since the last fit, "
+    "and by setting when customers have drifted away from those of the fit.",
 )
 def customer_growth_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """Compare newest and fitted customer counts in the event log; DuckDB is not opened."""
@@ -65,7 +83,9 @@ def customer_growth_sensor(context: dg.SensorEvaluationContext) -> dg.RunRequest
     at_fit, fit = min(fitted) if fitted else (None, "")
     earlier = context.instance.get_runs(dg.RunsFilter(tags={EPISODE_TAG: fit})) if fit else []
     attempts = [Attempt(run.run_id, _ENDINGS.get(run.status, "in flight")) for run in reversed(list(earlier))]
-    decision = decide_recluster(now, at_fit, load_settings(home).automation.growth_threshold, attempts)
+    wanted = load_settings(home).automation
+    drift = _drift(context.instance, fit) if wanted.recluster_on_drift else ""
+    decision = decide_recluster(now, at_fit, wanted.growth_threshold, attempts, drift=drift)
     if not decision.is_requested:
         return dg.SkipReason(decision.reason)
     context.log.info(decision.reason)
@@ -113,7 +133,7 @@ def automation() -> dg.Definitions:
         description="New customers get their segment every day; segments themselves stay as they are.",
     )
     return dg.Definitions(
-        jobs=[full_refresh, recluster, assign],
+        jobs=[full_refresh, recluster, refit, assign],
         schedules=[daily_assign],
         sensors=[customer_growth_sensor, campaign_start_sensor, failed_run_line],
     )

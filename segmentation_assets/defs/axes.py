@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import duckdb
 import polars as pl
 
+from segmentation_assets.lifetime.rfm import RFM_GROUPS
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.fit import IdentifiedAxis, Segment
 from segmentation_assets.segmentation.hygiene import refuse_protected
@@ -84,6 +85,15 @@ def read_inputs(warehouse: Warehouse, axis: str) -> AxisInputs:
                 "order by customer_id, dimension, value"
             ).pl()
     return AxisInputs(spec, customers, shares)
+
+
+def rule_groups(warehouse: Warehouse, axis: str) -> pl.DataFrame | None:
+    """The RFM group of each customer (null for none) where the settings put the rule in the clusters' place."""
+    if axis != "stage" or warehouse.settings.segments.stage_by != "rfm":
+        return None
+    with warehouse.get_connection(read_only=True) as con:
+        found = con.sql("select customer_id, rfm_group from value.customer_rfm order by customer_id").pl()
+    return found.with_columns(pl.when(pl.col("rfm_group").is_in(RFM_GROUPS)).then(pl.col("rfm_group")))
 
 
 def _names(con: duckdb.DuckDBPyConnection, table: str) -> list[str]:

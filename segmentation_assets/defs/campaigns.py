@@ -223,9 +223,13 @@ def segment_profiles(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     settings = warehouse.settings
     with warehouse.get_connection(read_only=True) as con:
         summary = _read(con, "segments.segment_summary")
-        verdicts, stabilities = {}, {}
+        verdicts, stabilities, one_features = {}, {}, {}
         for axis in AXES:
-            k, verdicts[axis] = con.execute(f"select k, verdict from segments.{axis}_choice").fetchall()[0]
+            k, verdicts[axis], one_feature = con.execute(
+                f"select k, verdict, one_feature from segments.{axis}_choice"
+            ).fetchall()[0]
+            if one_feature is not None:
+                one_features[axis] = one_feature
             found = con.execute(f"select stability from segments.{axis}_evidence where k = {int(k)}").fetchall()
             if found and found[0][0] is not None:
                 stabilities[axis] = float(found[0][0])
@@ -236,6 +240,7 @@ def segment_profiles(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
             _read(con, "profiles.segment_mix"),
             situations=dict(_groups(con).select("stage_segment_id", "stage_group").iter_rows()),
             verdicts=verdicts,
+            one_features=one_features,
             stabilities=stabilities,
             offers=_offers(_read(con, "campaigns.briefs"), _read(con, "campaigns.promotable_products")),
             previous=previous_summary(warehouse, con).frame,

@@ -1,6 +1,7 @@
 """Stage publish: the Monday brief and the read-only copy everybody queries."""
 
 import dagster as dg
+import duckdb
 import polars as pl
 
 from segmentation_assets.defs.axes import AXES
@@ -10,7 +11,7 @@ from segmentation_assets.defs.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source
-from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text
+from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text, trust_section
 from segmentation_assets.warehouse.publish import publish
 
 _OWNER = ["team:marketing"]
@@ -31,6 +32,16 @@ _LEAVES = (
 
 def _keys(names: tuple[str, ...]) -> list[dg.AssetKey]:
     return [dg.AssetKey(name.split("/")) for name in names]
+
+
+def _drifts(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """By axis, the largest of what has drifted, in words."""
+    rows = con.execute(
+        "select axis, string_agg(statement, ' ' order by abs(shift) desc, name) from (select *, row_number() over "
+        "(partition by axis order by abs(shift) desc, name) as place from segments.drift where is_drift) "
+        "where place <= 3 group by axis order by axis"
+    ).fetchall()
+    return dict(rows)
 
 
 @dg.asset(
@@ -64,6 +75,13 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
             capabilities=read("quality.capabilities"),
             accounting=read("quality.row_accounting"),
             verdicts={a: con.execute(f"select verdict from segments.{a}_choice").fetchall()[0][0] for a in AXES},
+            sections=[
+                trust_section(
+                    {a: con.execute(f"select sentence from segments.{a}_choice").fetchall()[0][0] for a in AXES},
+                    read("segments.out_of_time_verdicts"),
+                    _drifts(con),
+                )
+            ],
             previous_summary=previous.frame,
             previous_as_of=previous.as_of,
             home="" if warehouse.place == find_default_home() else str(warehouse.place.path),

@@ -8,7 +8,15 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from segmentation_assets.defs.axes import AXES, model_in_use, read_inputs, register, segments_of, stored_model
+from segmentation_assets.defs.axes import (
+    AXES,
+    model_in_use,
+    read_inputs,
+    register,
+    rule_groups,
+    segments_of,
+    stored_model,
+)
 from segmentation_assets.orchestration import plots
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse
@@ -36,6 +44,7 @@ from segmentation_assets.segmentation.fit import (
 )
 from segmentation_assets.segmentation.preprocess import column_names, import_pipeline, transform
 from segmentation_assets.segmentation.projection import PROJECTION_SCHEMA, Projection, project
+from segmentation_assets.segmentation.rule import assign_rule, choose_rule, rule_model_frame
 from segmentation_assets.state.store import open_state
 from segmentation_assets.studio.projection_page import projection_page
 from segmentation_assets.warehouse.tables import has_table
@@ -66,7 +75,7 @@ _TEXTS = {
     "rule_k": "Number of segments that the rule chose.",
     "reason": "Why, with the numbers.",
     "chosen_by": "rule, or who else chose.",
-    "version": "Version of the axis's model; 0 when the axis is off.",
+    "version": "Version of the axis's model; 0 when the axis is off, or a rule takes the clusters' place.",
     "segment_id": "Segment; the same id in every table, kept over re-fits.",
     "name": "Name of the segment.",
     "customers_at_fit": "Customers known when the model was fitted.",
@@ -108,6 +117,8 @@ _TEXTS = {
     "y": "Second principal component.",
     "z": "Third principal component.",
 }
+#: What an axis reads where the settings put a rule in the place of its clusters.
+_RULE = {"stage": ("value/customer_rfm",), "taste": ()}
 _PYTHON = frozenset({"duckdb", "python", "scikitlearn"})
 
 
@@ -176,7 +187,7 @@ def _choice_of(axis: str) -> dg.AssetsDefinition:
             f"segments/{axis}_choice",
             f"The number of {axis} segments, how much it claims, and why.\n\nGrain: one row",
             CHOICE_SCHEMA,
-            (f"segments/{axis}_evidence",),
+            (f"segments/{axis}_evidence", *_RULE[axis]),
             {"sentence": "The verdict in a sentence for a reader without the numbers."},
         ),
     )
@@ -187,7 +198,10 @@ def _choice_of(axis: str) -> dg.AssetsDefinition:
         off_reason = None
         if evidence.is_empty():
             off_reason = prepare(inputs.customers, inputs.shares, inputs.spec).off_reason
-        chosen = choose_k(evidence, inputs.spec, off_reason)
+        rule = rule_groups(warehouse, axis)
+        chosen = (
+            choose_k(evidence, inputs.spec, off_reason) if rule is None else choose_rule(evidence, inputs.spec, rule)
+        )
         return Computed(
             chosen.frame(),
             {"k": chosen.k, "verdict": chosen.verdict, "in_words": chosen.sentence, "reason": chosen.reason},
@@ -219,7 +233,7 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
             f"The {axis} segments as fitted: one row per segment of the newest version, frozen in the state store. "
             "An unchanged fit makes no new version.\n\nGrain: segment_id",
             MODEL_SCHEMA,
-            (f"segments/{axis}_choice", *_INPUTS),
+            (f"segments/{axis}_choice", *_RULE[axis], *_INPUTS),
         ),
     )
     def model(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
@@ -229,6 +243,8 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
         customers = inputs.customers.height
         if k == 0:
             return Computed(model_frame(None), {"customers_at_fit": customers, "events": "The axis is off."})
+        if (rule := rule_groups(warehouse, axis)) is not None:
+            return Computed(rule_model_frame(rule, inputs.spec), {"customers_at_fit": customers, "events": "A rule."})
         prepared = prepare(inputs.customers, inputs.shares, inputs.spec)
         with open_state(warehouse.place.state) as state:
             newest = stored_model(state, axis)
@@ -272,12 +288,14 @@ def _assignments_of(axis: str) -> dg.AssetsDefinition:
             f"segments/{axis}_assignments",
             f"The {axis} segment of every customer, by the frozen model; nothing is fitted here.\n\nGrain: customer_id",
             ASSIGNMENT_SCHEMA,
-            (f"segments/{axis}_model", *_INPUTS),
+            (f"segments/{axis}_model", *_RULE[axis], *_INPUTS),
         ),
     )
     def assignments(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
         inputs = read_inputs(warehouse, axis)
         frozen = model_in_use(warehouse, axis)
+        if (rule := rule_groups(warehouse, axis)) is not None:
+            return Computed(assign_rule(rule, inputs.customers["customer_id"], inputs.spec))
         if frozen is None:
             return Computed(assign_outside(inputs.customers["customer_id"], inputs.spec))
         frame = assign(frozen, inputs.customers, inputs.shares, inputs.spec)

@@ -508,6 +508,14 @@ def _confidence(segment: SegmentFacts) -> str:
         return "Certain: this is a rule about the data, not an estimate."
     if segment.is_small:
         return "Weak: {{customers}} customers are too few to describe reliably."
+    if segment.one_feature:
+        # Every digit of a page is a figure of the warehouse's, so a name that holds one is not written out.
+        name = segment.one_feature.rpartition("=")[2].replace("_", " ")
+        page.say(
+            f"It is a band of {name} alone: that feature by itself tells who is in it."
+            if not any(letter.isdigit() for letter in name)
+            else "It is a band of one feature alone, which the choice of the segments names."
+        )
     verdict = _VERDICTS.get(segment.verdict)
     stability = book.number("stability", -1.0)
     if verdict and stability >= 0:

@@ -57,6 +57,7 @@ class SegmentFacts:
     drivers: tuple[Driver, ...] = ()
     categories: tuple[str, ...] = ()
     verdict: str = ""
+    one_feature: str = ""
     is_first_run: bool = True
     is_small: bool = False
     turn: int = 0
@@ -85,6 +86,7 @@ def gather_segment_facts(
     *,
     situations: Mapping[str, str],
     verdicts: Mapping[str, str] | None = None,
+    one_features: Mapping[str, str] | None = None,
     stabilities: Mapping[str, float] | None = None,
     offers: Mapping[tuple[str, str], Offer] | None = None,
     previous: pl.DataFrame | None = None,
@@ -96,7 +98,8 @@ def gather_segment_facts(
 
     `summary` segments.segment_summary; `metrics` segments.segment_metrics; `drivers` segments.segment_drivers;
     `mix` profiles.segment_mix (all but `summary` may be empty). `situations`: stage group by stage segment id.
-    `verdicts` and `stabilities`: by axis, from AXIS_choice and AXIS_evidence. `offers`: by (axis, segment_id).
+    `verdicts`, `one_features` (only where one feature alone makes the segments) and `stabilities`: by axis, from
+    AXIS_choice and AXIS_evidence. `offers`: by (axis, segment_id).
     `previous`: segment_summary of the run before, None at the first. Segments under `minimum_cell` customers get
     facts of their size and the names of their categories only.
     """
@@ -157,6 +160,7 @@ def gather_segment_facts(
                 drivers=own_drivers,
                 categories=categories,
                 verdict=(verdicts or {}).get(axis, ""),
+                one_feature=(one_features or {}).get(axis, ""),
                 is_first_run=previous is None,
                 is_small=is_small,
                 turn=turn,

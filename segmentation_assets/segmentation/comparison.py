@@ -75,7 +75,7 @@ def compare_algorithms(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     rows = np.arange(n) if n <= SILHOUETTE_ROWS else np.sort(rng.choice(n, SILHOUETTE_ROWS, replace=False))
     several = [place for place, (clusterer, _) in enumerate(outcomes) if clusterer and clusterer.n_clusters_ > 1]
-    widths = silhouettes(values[rows], [tried[place].labels_[rows] for place in several])
+    widths = silhouettes(values[rows], [tried[place].labels_[rows] for place in several]) if several else []
     silhouette: dict[int, float] = dict(zip(several, widths, strict=True))
     records = []
     for place, (clusterer, found) in enumerate(outcomes):

@@ -28,12 +28,18 @@ class Decision:
 
 
 def decide_recluster(
-    customers_now: int | None, customers_at_fit: int | None, threshold: float, attempts: Sequence[Attempt] = ()
+    customers_now: int | None,
+    customers_at_fit: int | None,
+    threshold: float,
+    attempts: Sequence[Attempt] = (),
+    *,
+    drift: str = "",
 ) -> Decision:
-    """Whether growth since the last fit calls for a new search for k.
+    """Whether growth since the last fit, or drift, calls for a new search for k.
 
     `attempts` are the requests already made for this fit, oldest first. `threshold` is a share of the customers at
-    the fit; growth that reaches it requests.
+    the fit; growth that reaches it requests. `drift`: why today's customers are unlike those of the fit, where that
+    is a reason too; empty otherwise.
     """
     if customers_now is None:
         return Decision(False, "No customers are materialised yet.")
@@ -44,8 +50,10 @@ def decide_recluster(
         f"{customers_now:,} customers against {customers_at_fit:,} at the last fit ({growth:+.1%}); "
         f"the threshold is {threshold:+.1%}"
     )
-    if growth < threshold:
+    if growth < threshold and not drift:
         return Decision(False, f"{numbers}: no re-clustering.")
+    if growth < threshold:
+        numbers += f". {drift.rstrip('.')}"
     running = [attempt for attempt in attempts if attempt.outcome == "in flight"]
     if running:
         return Decision(False, f"{numbers}: run {running[-1].run_id} is already on it.")

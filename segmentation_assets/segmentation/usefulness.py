@@ -324,25 +324,6 @@ def _gaps(frame: pl.DataFrame, method: str) -> list[_Gap]:
     return found
 
 
-def rule_segments(groups: pl.DataFrame, order: Sequence[str], *, prefix: str = "S") -> pl.DataFrame:
-    """Segments made of a rule's named groups, in the clusters' place: customer_id, segment_id, name; by customer_id.
-
-    `groups`: customer_id and one column of group names, null for who is in none. `order`: every name of the rule; the
-    first is `S1`, so that an id means the same group at any time, and `S0` is nobody's group (its name is null).
-    ValueError names groups that are not in `order`.
-    """
-    name = _label_column(groups)
-    strange = sorted(set(groups[name].drop_nulls().to_list()) - set(order))
-    if strange:
-        raise ValueError(f"The rule has no group {', '.join(strange)}; it has {', '.join(order)}.")
-    ids = {group: f"{prefix}{place}" for place, group in enumerate(order, start=1)}
-    return groups.select(
-        pl.col("customer_id").cast(pl.String),
-        segment_id=pl.col(name).replace_strict(ids, default=None, return_dtype=pl.String).fill_null(f"{prefix}0"),
-        name=pl.col(name).cast(pl.String),
-    ).sort("customer_id")
-
-
 def spending_cap(spend: Array) -> float:
     """The amount above which spend (n,) is capped: the 99th percentile of what those who bought spent; else no cap."""
     bought = spend[spend > 0]

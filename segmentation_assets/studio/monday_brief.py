@@ -159,12 +159,36 @@ def build_brief(
     )
 
 
+#: What was judged out of time, as a heading for a reader; topics without one are not for this page.
+_JUDGED = {
+    "stage_usefulness": "Whether stage segments tell more than the RFM rule.",
+    "taste_usefulness": "Whether taste segments tell more than each customer's favourite category.",
+    "spend_forecast": "How well spend can be forecast.",
+}
+
+
+def trust_section(choices: Mapping[str, str], verdicts: pl.DataFrame, drifts: Mapping[str, str]) -> Section:
+    """How far the segments can be trusted: what they claim, how they did on days they had not seen, whether they hold.
+
+    `choices`: by axis, the sentence of AXIS_choice. `verdicts`: topic and sentence, from
+    segments.out_of_time_verdicts. `drifts`: by axis, what has drifted; axes without drift are not in it.
+    """
+    lines = [Line(f"What the {axis} segments are.", sentence) for axis, sentence in sorted(choices.items()) if sentence]
+    told = dict(verdicts.select("topic", "sentence").iter_rows())
+    lines += [Line(heading, told[topic]) for topic, heading in _JUDGED.items() if told.get(topic)]
+    lines += [
+        Line(f"The {axis} segments no longer fit today's customers.", why) for axis, why in sorted(drifts.items())
+    ]
+    return Section("How far the segments can be trusted", tuple(lines))
+
+
 def _number(value: object) -> float:
     return 0.0 if value is None else float(str(value))
 
 
 def _plural(number: float, word: str, plural: str | None = None) -> str:
-    return f"{count(number)} {word if round(number) == 1 else plural or word + 's'}"
+    shown = count(number)
+    return f"{shown} {word if shown == '1' else plural or word + 's'}"
 
 
 def _headline(moves: Sequence[Move], briefs: pl.DataFrame, currency: str) -> str:

@@ -109,6 +109,22 @@ def test_a_new_fit_begins_a_new_episode() -> None:
         assert "11,500 customers against 11,500" in str(skip.skip_message)
 
 
+def test_drift_requests_a_reclustering_only_when_the_settings_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Customers differ from those of the fit. Recency has shifted."
+    with dg.DagsterInstance.ephemeral() as instance:
+        grown(instance, now=10_100)
+        record(instance, "segments/drift", has_drifted=True, stage_in_words=said)
+        assert isinstance(tick(instance), dg.SkipReason)
+        monkeypatch.setenv("SEGMENTATION_AUTOMATION__RECLUSTER_ON_DRIFT", "true")
+        request = tick(instance)
+        assert isinstance(request, dg.RunRequest)
+        launch(instance, request, dg.DagsterRunStatus.SUCCESS)
+        grown(instance, now=10_100, at_fit=10_100)  # the new fit: the comparison before it says nothing of it
+        assert isinstance(tick(instance), dg.SkipReason)
+        record(instance, "segments/drift", has_drifted=False, stage_in_words="Customers are like those of the fit.")
+        assert isinstance(tick(instance), dg.SkipReason)
+
+
 def test_nothing_materialised_is_a_skip_with_a_reason() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         skip = tick(instance)

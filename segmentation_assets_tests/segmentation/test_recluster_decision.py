@@ -74,3 +74,12 @@ def test_campaigns_are_prepared_within_the_lead_and_not_after_their_start() -> N
         ("over", date(2026, 6, 30)),
     ]
     assert campaigns_to_prepare(starts, date(2026, 7, 1), 7) == [("today", date(2026, 7, 1)), ("due", date(2026, 7, 8))]
+
+
+def test_drift_is_a_reason_below_the_growth_threshold_and_is_told() -> None:
+    decision = decide_recluster(1_010, 1_000, 0.1, drift="Recency has shifted.")
+    assert decision.is_requested
+    assert decision.reason == (
+        "1,010 customers against 1,000 at the last fit (+1.0%); the threshold is +10.0%. Recency has shifted: "
+        "re-clustering, attempt 1."
+    )

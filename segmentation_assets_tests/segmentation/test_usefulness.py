@@ -19,7 +19,6 @@ from segmentation_assets.segmentation.usefulness import (
     favourite_categories,
     judge,
     mean_metric,
-    rule_segments,
     spend_usefulness,
     verdict,
 )
@@ -315,11 +314,3 @@ def test_the_favourite_category_is_the_known_one_with_most_lines_then_most_money
         orient="row",
     )  # fmt: skip
     assert favourite_categories(shares).rows() == [("a", "Coffee"), ("b", "Beer")]
-
-
-def test_a_rule_in_the_clusters_place_keeps_its_ids_whoever_is_in_it() -> None:
-    groups = pl.DataFrame({"customer_id": ["c", "a", "b"], "rfm_group": ["Lost", None, "Champions"]})
-    found = rule_segments(groups, ("Champions", "Loyal", "Lost"))
-    assert found.rows() == [("a", "S0", None), ("b", "S1", "Champions"), ("c", "S3", "Lost")]
-    with pytest.raises(ValueError, match=r"The rule has no group Lost; it has Champions, Loyal\."):
-        rule_segments(groups, ("Champions", "Loyal"))

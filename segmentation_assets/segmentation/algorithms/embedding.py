@@ -42,8 +42,9 @@ class EmbeddedKMeans(Clusterer):
 
 
 class ComponentsClusterer(EmbeddedKMeans):
-    """K-means on the principal components (Pearson 1901) that carry `variance` of the variance, or the first `n_components`.
+    """K-means on the principal components (Pearson 1901) that carry `variance` of the variance.
 
+    `n_components`: so many components instead, whatever they carry.
     Learned: `explained_`, the share of the variance that they carry.
     """
 

@@ -37,7 +37,7 @@ Codes = NDArray[np.int64]
 #: The layout of `KPrototypes.to_dict`; raised when a reader of the old one could not read the new one.
 FORMAT = 1
 #: Rows of the sample that is started on, and of the larger one that the best starts are compared on; no sample is
-#: drawn from fewer rows than the larger one has: without clear kinds a sample of them costs .2 % and saves little.
+#: drawn from fewer rows than the larger one has: it would save little and cost a little where no kinds lie apart.
 _START_ROWS, _SAMPLE_ROWS = 10_000, 20_000
 #: Starts that are improved by exchanges (half of them at most), and of those the ones polished on more rows.
 _EXCHANGED, _POLISHED = 3, 2
