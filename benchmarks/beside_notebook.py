@@ -45,8 +45,7 @@ from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.assign import assign, assign_outside
 from segmentation_assets.segmentation.choose import Choice, choose_k
 from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, segment_drivers
-from segmentation_assets.segmentation.evidence import gather_evidence
-from segmentation_assets.segmentation.fit import Prepared, fit_axis, identify, model_frame, prepare
+from segmentation_assets.segmentation.fit import Prepared, evidence_of, fit_axis, identify, model_frame, prepare
 from segmentation_assets.settings import Home, load_settings, record_flags
 from segmentation_assets.sources.choice import stage_source
 from segmentation_assets.sources.cleaning import (
@@ -160,7 +159,7 @@ def clean(shop: Shop) -> None:
 
 
 def features(shop: Shop) -> None:
-    """Every SQL model of the features, also those the notebook has no counterpart of."""
+    """Every SQL model of the features."""
     privacy = shop.warehouse.settings.privacy
     with shop.warehouse.get_connection() as con, transaction(con):
         products = con.sql("select product_id, category, subcategory from clean.products order by product_id").pl()
@@ -184,7 +183,7 @@ def encode(shop: Shop) -> None:
 def choose(shop: Shop) -> None:
     """Evidence for every k beside its null, and the choice, on both axes."""
     for axis, prepared in shop.prepared.items():
-        shop.evidence[axis] = gather_evidence(prepared.values, prepared.spec)
+        shop.evidence[axis] = evidence_of(prepared)
         shop.choices[axis] = choose_k(shop.evidence[axis], prepared.spec, prepared.off_reason)
 
 

@@ -135,7 +135,11 @@ def results(table: str, outcomes: Sequence[RuleOutcome]) -> list[dg.AssetCheckRe
                 check_name=group,
                 passed=not broken,
                 severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-                description="; ".join(f"{o.rule.name}: {o.broken:,}" for o in broken) or "All rules hold.",
+                description=" ".join(
+                    f"{o.rule.name}: {o.broken:,}. {o.rule.description} {o.rule.remedy}".rstrip()
+                    for o in broken
+                )
+                or "All rules hold.",
                 metadata={
                     "rules": dg.MetadataValue.md("\n".join(lines)),
                     "rows_that_break_a_rule": sum(outcome.broken for outcome in broken),

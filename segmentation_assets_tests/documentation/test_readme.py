@@ -20,6 +20,7 @@ import typer
 from filelock import FileLock
 
 from segmentation_assets.cli import app
+from segmentation_assets.defs.axes import AXES
 from segmentation_assets.settings import PROJECT_ROOT, Home, Settings
 from segmentation_assets.sources.contract import CONTRACT
 from segmentation_assets.sources.description import find_source
@@ -174,6 +175,7 @@ def test_every_file_and_folder_readme_names_exists(assets: dict[str, list[str]])
     keys = {key for found in assets.values() for key in found}
     home = Home(Path("HOME"))
     stores = {getattr(home, name).as_posix() for name in dir(Home) if isinstance(getattr(Home, name), property)}
+    stores |= {home.projection(axis).as_posix() for axis in AXES}
     elsewhere = {
         "data/",  # the default home, made by a run
         "../shared/data",  # beside the repository, on machines that have it

@@ -95,7 +95,7 @@ def test_a_warning_lets_the_table_and_what_follows_through(home: Home) -> None:
     assert result.success
     (check,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "contract"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert check.description == "few_zeros: 1"
+    assert check.description == "few_zeros: 1. Zeros are rare."
     assert rows(home) == [(0.0,)]
 
 

@@ -153,7 +153,7 @@ def test_settings_of_an_axis_are_checked() -> None:
         spec_from_settings("stage", {"numeric": [{"name": "recency_days", "transform": "sqare"}]})
     with pytest.raises(AxisSpecError, match="used twice"):
         spec_from_settings("stage", {"numeric": ["recency_days", "recency_days"]})
-    with pytest.raises(AxisSpecError, match="k_max is '9'; give a value like 10"):
+    with pytest.raises(AxisSpecError, match="k_max is '9'; give a value like 12"):
         spec_from_settings("stage", {"k_max": "9"})
     with pytest.raises(AxisSpecError, match="leave no k to try"):
         spec_from_settings("stage", {"k_max": 2})

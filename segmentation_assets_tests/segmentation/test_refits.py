@@ -257,22 +257,27 @@ def test_a_model_with_a_clusterer_assigns_by_it_and_its_margins_may_be_negative(
 
     customers, first = first_fit(stage_world, n=600)
     prepared = prepare(customers, None, STAGE)
-    mixture = make_clusterer("mixture", 3, 1).fit(prepared.values)
-    labels = mixture.predict(prepared.values)
-    centres = np.array([prepared.values[labels == cluster].mean(axis=0) for cluster in range(labels.max() + 1)])
+    # A long group and a round one beside its middle: ends of the long one lie nearer to the other's mean.
+    rng = np.random.default_rng(4)
+    values = 0.3 * rng.normal(size=(600, prepared.values.shape[1]))
+    values[:300, 0] *= 20
+    values[300:] += 2.5 * np.eye(values.shape[1])[1] + 4 * np.eye(values.shape[1])[0]
+    mixture = make_clusterer("mixture", 2, 1).fit(values)
+    labels = mixture.predict(values)
+    centres = np.array([values[labels == cluster].mean(axis=0) for cluster in range(labels.max() + 1)])
     model = dataclasses.replace(
         first.model, k=len(centres), centroids=centres.tolist(), clusterer=json.loads(json.dumps(mixture.to_dict())),
         segment_ids=tuple(f"S{number + 1}" for number in range(len(centres))), reference={},
     )  # fmt: skip
-    found, distance, margin = apply_model(model, prepared.values)
+    found, distance, margin = apply_model(model, values)
     assert np.array_equal(found, labels)
-    assert np.allclose(distance, np.linalg.norm(prepared.values - centres[labels], axis=1))
-    nearest, _, _ = predict(prepared.values, centres)
+    assert np.allclose(distance, np.linalg.norm(values - centres[labels], axis=1))
+    nearest, _, _ = predict(values, centres)
     assert np.array_equal(margin < 0, nearest != labels)
     assert (margin < 0).any()
     alone = dataclasses.replace(model, centroids=centres[:1].tolist(), clusterer=make_clusterer("kmeans", 1, 1).fit(
-        prepared.values).to_dict())  # fmt: skip
-    assert np.isnan(apply_model(alone, prepared.values)[2]).all()
+        values).to_dict())  # fmt: skip
+    assert np.isnan(apply_model(alone, values)[2]).all()
     again = identify(fit_axis(prepared, 3), customers, None, previous=model)
     assert again.cut == "new"  # a cut that nearest centroids do not draw is not kept by nearest centroids
 
