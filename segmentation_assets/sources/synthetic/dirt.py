@@ -367,23 +367,24 @@ def plant(
     """
     sound = np.ones(frame.height, dtype=np.bool_) if is_sound is None else is_sound
     plan = PLANS[table]
-    luck = rng.random(frame.height)
-    weights = np.cumsum([fault.weight for fault in plan])
-    kind = np.searchsorted(weights / weights[-1], rng.random(frame.height), side="right").clip(0, len(plan) - 1)
+    luck, draw = rng.random(frame.height), rng.random(frame.height)
     picked = sound & (luck < settings.dirt_share)
+    forced: Ints = np.zeros(0, dtype=np.int64)
     if settings.dirt_share > 0 and picked.sum() < minimum:
-        rows = np.argsort(luck, kind="stable")[:minimum]
-        picked[rows] = sound[rows]
-        kind[rows] = rng.permutation(len(plan))[np.arange(len(rows)) % len(plan)]
+        forced = np.argsort(luck, kind="stable")[:minimum]
+        picked[forced] = sound[forced]
+    rows = np.flatnonzero(picked)
+    weights = np.cumsum([fault.weight for fault in plan])
+    kind = np.searchsorted(weights / weights[-1], draw[rows], side="right").clip(0, len(plan) - 1)
+    if len(forced):
+        each = rng.permutation(len(plan))[np.arange(len(forced)) % len(plan)]
+        kept = sound[forced]
+        kind[np.searchsorted(rows, forced[kept])] = each[kept]
     spared = sound & ~picked
     hits = [
         hit
         for number, fault in enumerate(plan)
-        if (
-            hit := _befall(
-                settings, fault, frame, rng=rng, rows=np.flatnonzero(picked & (kind == number)), spared=spared
-            )
-        )
+        if (hit := _befall(settings, fault, frame, rng=rng, rows=rows[kind == number], spared=spared))
     ]
     if not hits:
         return Planted(frame, sound, pl.DataFrame(schema=FAULT_SCHEMA))
