@@ -280,7 +280,7 @@ def _is_any_natural(evidence: pl.DataFrame) -> bool:
     return any(verdict_of(row) == "natural" for row in evidence.filter(pl.col("k") > 1).iter_rows(named=True))
 
 
-def one_piece(seed: int, sizes: Sequence[int] = (1_000, 100_000), draws: int = 5) -> pl.DataFrame:
+def one_piece(seed: int, sizes: Sequence[int] = (1_000, 100_000), draws: int = 24) -> pl.DataFrame:
     """Which k are admissible on the same one-piece skewed cloud at each size, over some draws."""
     rows = []
     for number in range(draws):
@@ -299,6 +299,24 @@ def one_piece(seed: int, sizes: Sequence[int] = (1_000, 100_000), draws: int = 5
                 }
             )
     return pl.DataFrame(rows)
+
+
+def describe_one_piece(found: pl.DataFrame) -> str:
+    """In how many draws each k was stable, by size: without a difference, size certifies nothing."""
+    by_size = {
+        int(n): [int(k) for row in found.filter(pl.col("rows") == n)["stable"] for k in row]
+        for n in found["rows"].unique(maintain_order=True)
+    }
+    draws = found["draw"].n_unique()
+    ks = sorted({k for values in by_size.values() for k in values})
+    lines = [
+        f"one piece, {draws} draws: in how many each k is stable",
+        f"{'rows':>9} " + "".join(f"{k:>6}" for k in ks),
+    ]
+    for n, values in by_size.items():
+        counts = "".join(f"{values.count(k):>6}" for k in ks)
+        lines.append(f"{n:>9,} {counts}   {len(values) / draws:.2f} of them on average")
+    return "\n".join(lines)
 
 
 def describe(results: pl.DataFrame) -> str:
@@ -348,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out:
         results.write_parquet(options.out)
     if options.one_piece:
-        print(one_piece(options.seed))
+        print(describe_one_piece(one_piece(options.seed)))
     return 0
 
 

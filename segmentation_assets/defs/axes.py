@@ -11,9 +11,9 @@ import polars as pl
 from segmentation_assets.lifetime.rfm import RFM_GROUPS
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.fit import IdentifiedAxis, Segment
-from segmentation_assets.segmentation.hygiene import refuse_protected
+from segmentation_assets.segmentation.hygiene import refuse_protected, same_features
 from segmentation_assets.segmentation.model import FrozenModel
-from segmentation_assets.segmentation.spec import AxisSpec, spec_from_settings
+from segmentation_assets.segmentation.spec import AxisSpec, AxisSpecError, spec_from_settings
 from segmentation_assets.settings import SettingsError, axis_settings
 from segmentation_assets.sources.choice import describe_source
 from segmentation_assets.sources.description import nearest
@@ -37,7 +37,18 @@ class AxisInputs:
 
 
 def axis_spec(warehouse: Warehouse, axis: str) -> AxisSpec:
-    """The spec of an axis: defaults, the source's wishes, the settings'."""
+    """The spec of an axis: defaults, the source's wishes, the settings'.
+
+    Raises AxisSpecError when it would be made of protected attributes, or of the same features as the other axis.
+    """
+    specs = {name: _spec_of(warehouse, name) for name in AXES}
+    refuse_protected(specs[axis], describe_source(warehouse.settings).protected)
+    if twice := same_features(*specs.values()):
+        raise AxisSpecError(twice)
+    return specs[axis]
+
+
+def _spec_of(warehouse: Warehouse, axis: str) -> AxisSpec:
     settings = warehouse.settings
     wishes = axis_settings(settings, axis, describe_source(settings).axes.get(axis, {}))
     given = {_SPEC_KEYS.get(name, name): value for name, value in wishes.items()}
@@ -49,9 +60,7 @@ def axis_spec(warehouse: Warehouse, axis: str) -> AxisSpec:
         "stability_floor": settings.segments.stability_floor,
         "seed": settings.seed,
     }
-    spec = spec_from_settings(axis, given)
-    refuse_protected(spec, describe_source(settings).protected)
-    return spec
+    return spec_from_settings(axis, given)
 
 
 def read_inputs(warehouse: Warehouse, axis: str) -> AxisInputs:

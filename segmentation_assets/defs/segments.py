@@ -461,7 +461,7 @@ def algorithm_comparison(context: dg.AssetExecutionContext, warehouse: Warehouse
     found = [pl.DataFrame(schema={"axis": pl.String, **COMPARISON_SCHEMA})]
     for axis in AXES:
         frozen = model_in_use(warehouse, axis)
-        if frozen is None:
+        if frozen is None or frozen.k < 2:
             continue
         inputs = read_inputs(warehouse, axis)
         matrix = model_matrix(frozen, inputs.customers, inputs.shares, inputs.spec)

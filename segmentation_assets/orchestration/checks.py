@@ -136,8 +136,7 @@ def results(table: str, outcomes: Sequence[RuleOutcome]) -> list[dg.AssetCheckRe
                 passed=not broken,
                 severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
                 description=" ".join(
-                    f"{o.rule.name}: {o.broken:,}. {o.rule.description} {o.rule.remedy}".rstrip()
-                    for o in broken
+                    f"{o.rule.name}: {o.broken:,}. {o.rule.description} {o.rule.remedy}".rstrip() for o in broken
                 )
                 or "All rules hold.",
                 metadata={

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from segmentation_assets.segmentation import preprocess
+from segmentation_assets.segmentation.algorithms.embedding import EmbeddedKMeans
 from segmentation_assets.segmentation.algorithms.registry import make_clusterer
 from segmentation_assets.segmentation.assign import apply_model
 from segmentation_assets.segmentation.drift import reference_of
@@ -36,7 +37,7 @@ from segmentation_assets.segmentation.identity import (
     refit_or_keep,
     rename_events,
 )
-from segmentation_assets.segmentation.kmeans import Array, KMeansFit, Labels, fit_kmeans
+from segmentation_assets.segmentation.kmeans import Array, KMeansFit, Labels, distinct_rows, fit_kmeans
 from segmentation_assets.segmentation.matrix import FeatureMatrix, build_matrix, matrix_for_layout
 from segmentation_assets.segmentation.model import FrozenModel, wanted_features
 from segmentation_assets.segmentation.naming import name_segments
@@ -130,21 +131,34 @@ def prepare(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec
 
 
 def evidence_of(prepared: Prepared) -> pl.DataFrame:
-    """Evidence for each number of clusters by the axis's own algorithm (see `gather_evidence`); no rows when off."""
+    """Evidence for each number of clusters by the axis's own algorithm (see `gather_evidence`); no rows when off.
+
+    An algorithm that clusters an embedding is judged on the embedding, for that is the matrix it clusters.
+    """
     if prepared.pipeline is None:
         return empty_evidence()
-    spec = prepared.spec
+    spec, values = prepared.spec, prepared.values
+    redraw = count_redraw(prepared.matrix, prepared.pipeline)
+    if spec.algorithm == "kmeans":
+        return gather_evidence(values, spec, names=prepared.names, redraw=redraw)
+    clusterer = make_clusterer(spec.algorithm, 2, spec.seed, columns=prepared.names)
+    if isinstance(clusterer, EmbeddedKMeans) and distinct_rows(values, 2) == 2:
+        learned = clusterer.fit(values)
+        embedding = learned.embed(values)
+        components = [f"component {place + 1}" for place in range(embedding.shape[1])]
 
-    def cluster(values: Array, k: int, seed: int) -> Labels:
-        return make_clusterer(spec.algorithm, k, seed, columns=prepared.names).fit(values).labels_
+        def embedded(rng: np.random.Generator, rows: NDArray[np.int64]) -> Array:
+            assert redraw is not None  # noqa: S101 - asked only where there is one; narrows the type
+            return learned.embed(redraw(rng, rows))
 
-    return gather_evidence(
-        prepared.values,
-        spec,
-        names=prepared.names,
-        redraw=count_redraw(prepared.matrix, prepared.pipeline),
-        cluster=None if spec.algorithm == "kmeans" else cluster,
-    )
+        return gather_evidence(embedding, spec, names=components, redraw=None if redraw is None else embedded)
+
+    def cluster(rows: Array, k: int, seed: int) -> Labels:
+        found = make_clusterer(spec.algorithm, k, seed, columns=prepared.names).fit(rows)
+        # An algorithm that finds another number of clusters does not divide the customers into k.
+        return found.labels_ if found.n_clusters_ == k else np.zeros(len(rows), dtype=np.int64)
+
+    return gather_evidence(values, spec, names=prepared.names, redraw=redraw, cluster=cluster)
 
 
 def fit_axis(prepared: Prepared, k: int) -> FittedAxis:

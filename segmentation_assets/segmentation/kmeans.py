@@ -43,8 +43,10 @@ _WHOLE = 3e-5
 _ITERATIONS = 100
 #: Candidates for the next centre in each step of k-means++; the one that lowers the inertia most is taken.
 _TRIALS = 4
-#: Rows whose distances to all centroids stay in the second-level cache.
-_BLOCK_ROWS = 4_096
+#: Numbers in a table of centroids by rows: it stays in the cache, and is large enough that threads seldom wait for
+#: the interpreter.
+_BLOCK_NUMBERS = 200_000
+_BLOCK_ROWS = (2_048, 32_768)
 #: Rows whose coordinates agree to this many digits are the same customer to a clustering.
 _DIGITS = 9
 
@@ -176,9 +178,10 @@ def _require(values: Array, ks: Sequence[int]) -> None:
             raise ValueError(f"{k} clusters need {k} distinct rows; there are {distinct}.")
 
 
-def _blocks(n: int) -> list[slice]:
-    """Slices of nearly equal length that cover n rows; they depend on n only."""
-    count = max(-(-n // _BLOCK_ROWS), 1)
+def _blocks(n: int, width: int) -> list[slice]:
+    """Slices of nearly equal length that cover n rows, by the number of numbers for each row; by nothing else."""
+    least, most = _BLOCK_ROWS
+    count = max(-(-n // min(max(_BLOCK_NUMBERS // max(width, 1), least), most)), 1)
     edges = np.linspace(0, n, count + 1).astype(int)
     return [slice(int(first), int(last)) for first, last in pairwise(edges)]
 
@@ -203,7 +206,7 @@ def _nearest(
                 second[rows] = _lengths(block - around[_first_smallest(scores)])
         distance[rows] = _lengths(block - around[labels[rows]])
 
-    list(each(place, _blocks(n)))
+    list(each(place, _blocks(n, max(k, values.shape[1]))))
     return labels, distance, second
 
 
@@ -244,12 +247,17 @@ def _sweep(values: Array, ks: Sequence[int], seed: int, starts: int, each: Mappe
         best = {k: centres[[inertias.argmin()]] for k, (centres, inertias) in zip(wanted, polished, strict=True)}
         if n > _SAMPLE_ROWS:
             whole = _points(values, middle, scale)
-            best = {k: _lloyd(whole, centres, _WHOLE, each)[0] for k, centres in best.items()}
+            for k in wanted:
+                best[k], inertia = _lloyd(whole, best[k], _WHOLE, each)
+                fit = _finished(values, best[k][0] * scale + middle, each)
+                if abs(float(inertia[0]) * scale**2 - fit.inertia) <= _WHOLE * fit.inertia and _all_used(fit):
+                    found[k] = fit
             del whole
-        exact = _points(values, middle, scale, np.float64)
-        bottom = _BOTTOM if n <= _SAMPLE_ROWS else _WHOLE
-        for k in wanted:
-            centres, _ = _lloyd(exact, best[k], bottom, each)
+        # Few rows, or rows so close for their spread that single precision does not tell them apart.
+        unsettled = [k for k in wanted if k not in found]
+        exact = _points(values if unsettled else values[:0], middle, scale, np.float64)
+        for k in unsettled:
+            centres, _ = _lloyd(exact, best[k], _BOTTOM if n <= _SAMPLE_ROWS else _WHOLE, each)
             found[k] = _finished(values, centres[0] * scale + middle, each)
     return [found[k] for k in ks]
 
@@ -261,10 +269,14 @@ def _finished(values: Array, centroids: Array, each: Mapper) -> KMeansFit:
     return KMeansFit(centroids, labels, float(distance @ distance))
 
 
+def _all_used(fit: KMeansFit) -> bool:
+    return bool(np.bincount(fit.labels, minlength=fit.k).min() > 0)
+
+
 def _points(values: Array, middle: Array, scale: float, kind: type[np.floating[Any]] = np.float32) -> Floats:
     """The rows around the middle, scaled, with a last column of ones: products then carry squares and counts along."""
     points = np.empty((len(values), values.shape[1] + 1), dtype=kind)
-    for rows in _blocks(len(values)):
+    for rows in _blocks(len(values), values.shape[1]):
         points[rows, :-1] = (values[rows] - middle) / scale
     points[:, -1] = 1.0
     return points
@@ -336,7 +348,7 @@ def _lloyd(points: Floats, centres: Array, tolerance: float, each: Mapper) -> tu
     rounding lets one see). A cluster without rows is moved to the row farthest from all centres.
     """
     starts, k, d = centres.shape
-    blocks = _blocks(len(points))
+    blocks = _blocks(len(points), starts * k)
     total = sum(float(np.vdot(points[rows, :-1], points[rows, :-1])) for rows in blocks)
     seen = float(np.finfo(points.dtype).eps) * total
     centres, inertia = np.array(centres, dtype=np.float64), np.full(starts, np.inf)
@@ -367,11 +379,14 @@ def _assigned(block: Floats, scored: Floats, k: int) -> tuple[Array, Array]:
     """Sums and counts (starts, k, d + 1) of the block's rows by nearest centre, and the sums of the lowest scores."""
     scores = (scored @ block.T).reshape(-1, k, len(block))
     lowest = scores.min(axis=1)
-    chosen = scores == lowest[:, None]
-    if np.count_nonzero(chosen) != lowest.size:  # ties: the first
-        chosen = np.arange(k)[:, None] == scores.argmin(axis=1)[:, None]
-    sums = chosen.reshape(-1, len(block)).astype(block.dtype) @ block
-    return sums.reshape(*scores.shape[:2], -1).astype(np.float64), lowest.sum(axis=1, dtype=np.float64)
+    # As numbers rather than booleans: the product with them is the sums and, by the column of ones, the counts.
+    chosen = np.empty_like(scores)
+    np.equal(scores, lowest[:, None], out=chosen)
+    sums = np.matmul(chosen, block)
+    if (sums[:, :, -1].sum(axis=1) != len(block)).any():  # ties go to the first
+        np.equal(np.arange(k)[:, None], scores.argmin(axis=1)[:, None], out=chosen)
+        sums = np.matmul(chosen, block)
+    return sums.astype(np.float64), lowest.sum(axis=1, dtype=np.float64)
 
 
 def _reseated(points: Floats, centres: Array, empty: NDArray[np.bool_]) -> Array:

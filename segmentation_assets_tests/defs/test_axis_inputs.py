@@ -8,6 +8,7 @@ import pytest
 
 from segmentation_assets.defs.axes import axis_spec, read_inputs
 from segmentation_assets.orchestration.warehouse import Warehouse
+from segmentation_assets.segmentation.spec import AxisSpecError
 from segmentation_assets.settings import Home, SettingsError
 from segmentation_assets.warehouse.connection import connect
 
@@ -53,3 +54,22 @@ def test_the_settings_win_over_the_defaults_of_an_axis(warehouse: Warehouse) -> 
     configure(warehouse, "seed = 9\n[segments]\nshare_floor = 0.1\n[segments.stage]\nk_max = 4\n")
     spec = axis_spec(warehouse, "stage")
     assert (spec.seed, spec.share_floor, spec.k_max) == (9, 0.1, 4)
+
+
+def test_protected_attributes_are_refused_as_features_by_name(warehouse: Warehouse) -> None:
+    configure(warehouse, "[segments.stage]\nfeatures = ['recency_days']\ncategories = ['gender']\n")
+    with pytest.raises(AxisSpecError, match="gender"):
+        axis_spec(warehouse, "stage")
+
+
+def test_two_axes_of_the_same_features_are_refused(warehouse: Warehouse) -> None:
+    configure(
+        warehouse,
+        "[segments.stage]\nfeatures = ['recency_days']\n[segments.taste]\nfeatures = ['recency_days']\nshares = []\n",
+    )
+    with pytest.raises(AxisSpecError) as caught:
+        axis_spec(warehouse, "taste")
+    assert str(caught.value) == (
+        "The axes stage and taste are built from the same features (recency_days), so their segments say the same "
+        "thing twice. Give one of them other features, or switch it off (is_on = false)."
+    )

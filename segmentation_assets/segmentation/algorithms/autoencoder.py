@@ -197,11 +197,11 @@ class _Network:
 def _torch() -> Any:
     try:
         return importlib.import_module("torch")
-    except ImportError as error:
+    except ImportError:
         raise AlgorithmUnavailableError(
             "The autoencoder is trained by PyTorch, which is not installed; install it with "
             "pip install -e '.[autoencoder]', or choose another algorithm."
-        ) from error
+        ) from None
 
 
 @contextmanager
