@@ -397,15 +397,17 @@ def _befall(
     """Let one kind of fault befall `rows`; rows where it would change nothing are left alone."""
     if not len(rows):
         return None
-    before = frame[fault.column].gather(rows)
+    before = frame[fault.column][rows]
     after = fault.change(Picked(settings, rng, frame, rows, before, spared))
     if fault.fault == "duplicate_key":
         return _Hit(fault, rows, after)
-    changes = after.ne_missing(before)
-    if fault.change is not _nulls:
-        changes &= after.is_not_null()
-    rows = rows[changes.to_numpy()]
-    return _Hit(fault, rows, after.filter(changes)) if len(rows) else None
+    # A few dozen values: comparing them one by one takes a tenth of the time of starting a query for it.
+    may_be_null = fault.change is _nulls
+    pairs = zip(after.to_list(), before.to_list(), strict=True)
+    changes = np.array([now != was and (may_be_null or now is not None) for now, was in pairs], dtype=np.bool_)
+    if not changes.any():
+        return None
+    return _Hit(fault, rows[changes], after if changes.all() else after.filter(pl.Series(changes)))
 
 
 def _apply(table: str, frame: pl.DataFrame, sound: Mask, hits: list[_Hit]) -> Planted:
