@@ -284,11 +284,11 @@ def email(shop: Shop) -> None:
         create_from_frame(con, "campaigns/email_drafts", drafts, DRAFT_TYPES)
 
 
-#: The tables the notebook writes as CSV, under its names.
+#: The tables the notebook writes as CSV, under its names; of orders and lines the columns that its files have.
 CSV_TABLES = {
     "customers": "select * from clean.customers",
-    "orders": "select * from clean.orders",
-    "lines": "select * from features.order_lines",
+    "orders": "select order_id, customer_id, ordered_at, channel, status from clean.orders",
+    "lines": "select order_id, product_id, quantity, unit_price, discount_amount, net_amount from features.order_lines",
     "features": "select * from features.customer_features join segments.customer_segments using (customer_id)",
     "profiles": "select * from profiles.segment_profiles",
     "emails": "select * from campaigns.email_drafts",
