@@ -90,7 +90,7 @@ def reference_of(
         features.append(
             {
                 "name": name,
-                "mean": round(float(column.mean()), 6),
+                "mean": round(float(column.mean()), 6) + 0.0,  # no -0.0
                 "cuts": [float(cut) for cut in cuts],
                 "shares": [round(float(share), 9) for share in shares],
             }
@@ -256,7 +256,7 @@ def _feature_row(feature: Mapping[str, Any], column: Array, n: int, m: int, chan
     else:
         words = "has shifted" if index > SHIFTED else "is shifting"
         statement = f"{feature['name']} {words}: population stability index {index:.2f}, {where} at the fit."
-    return _Row("feature", feature["name"], feature["mean"], round(mean, 6), round(index, 6), is_real, statement)
+    return _Row("feature", feature["name"], feature["mean"], round(mean, 6) + 0.0, round(index, 6), is_real, statement)
 
 
 def _segment_row(name: str, customers_then: int, customers_now: int, *, n: int, m: int, chance: float) -> _Row:
