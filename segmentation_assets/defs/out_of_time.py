@@ -4,14 +4,14 @@ One step, because all of it rests on the same shop of earlier days, which takes 
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from segmentation_assets.defs.axes import AXES, model_in_use, read_inputs, stored_model
+from segmentation_assets.defs.axes import AXES, axis_spec, model_in_use, read_inputs, stored_model
 from segmentation_assets.lifetime.forecast import (
     CANDIDATE_SCHEMA,
     FORECAST_SCHEMA,
@@ -83,7 +83,7 @@ _SQL_TYPES = {pl.String: "VARCHAR", pl.Float64: "DOUBLE", pl.Int64: "BIGINT", pl
 
 @dataclass(frozen=True)
 class _Day:
-    """The shop as of a day, and what customers did in the days after it (no rows for today)."""
+    """The shop as of a day, and what customers did in the days after it; of today only the customers."""
 
     customers: pl.DataFrame
     shares: pl.DataFrame
@@ -172,16 +172,13 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
         as_of, _ = source_row(con)
         short = {windows: history_reason(con, as_of, windows=windows, days=HORIZON_DAYS) for windows in (1, 2)}
         signed_up = sign_up_features(con.sql("from clean.customers").pl())
-        today = _Day(
-            read_table(con, "features/customer_features"),
-            read_table(con, "features/customer_shares"),
-            pl.DataFrame(),
-            pl.DataFrame(),
-        )
+        # Shares by brand would be most of the rows, and where no axis is made of them nobody asks.
+        dimensions = sorted({"category", *(d for axis in AXES for d in axis_spec(warehouse, axis).share_dimensions)})
+        today = _Day(read_table(con, "features/customer_features"), *[pl.DataFrame()] * 3)
     days = {0: today}
     for windows in (1, 2):
         if not short[windows]:
-            days[windows] = _look_at(warehouse, as_of - dt.timedelta(days=windows * HORIZON_DAYS))
+            days[windows] = _look_at(warehouse, as_of - dt.timedelta(days=windows * HORIZON_DAYS), dimensions)
     axes = {axis: _assigned(warehouse, axis, days) for axis in AXES}
     verdicts: list[tuple[str, bool, str]] = []
     found: dict[str, Computed] = {}
@@ -231,12 +228,16 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
     }
 
 
-def _look_at(warehouse: Warehouse, cutoff: dt.date) -> _Day:
+def _look_at(warehouse: Warehouse, cutoff: dt.date, dimensions: Sequence[str]) -> _Day:
     engine = warehouse.settings.engine_limits()
     with past_day(warehouse.place.warehouse, cutoff, (*FEATURE_MODELS, _RFM), engine=engine) as con:
         return _Day(
             read_table(con, "features/customer_features"),
-            read_table(con, "features/customer_shares"),
+            con.sql(
+                "select * from features.customer_shares where list_contains($wanted, dimension) "
+                "order by customer_id, dimension, value",
+                params={"wanted": list(dimensions)},
+            ).pl(),
             read_table(con, _RFM, ("customer_id", "rfm_group")),
             outcome_frame(con, cutoff, HORIZON_DAYS),
         )
