@@ -86,7 +86,7 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
             previous_as_of=previous.as_of,
             home="" if warehouse.place == find_default_home() else str(warehouse.place.path),
         )
-        remember_summary(warehouse, con, context.run_id)
+        remember_summary(warehouse, con, context.run.run_id)
     text = render_text(model)
     for path, content in ((warehouse.place.brief, render_html(model)), (warehouse.place.brief_text, text)):
         scratch = path.with_name(path.name + ".tmp")

@@ -263,7 +263,7 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
                     ever_used=[i.segment_id for i in identities if i.axis == axis],
                     taken_names=[i.name for i in identities if i.axis != axis or i.status == "ended"],
                 )
-                frozen = register(state, warehouse, identified, customers, context.run_id)
+                frozen = register(state, warehouse, identified, customers, context.run.run_id)
                 words = [f"{event.kind} {event.segment_id} {dict(event.detail)}" for event in identified.events]
                 words += [_CUTS[identified.cut]] if newest is not None else []
                 if identified.agreement is not None:
