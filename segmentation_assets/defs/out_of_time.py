@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import duckdb
 import polars as pl
 
 from segmentation_assets.defs.axes import AXES, axis_spec, model_in_use, read_inputs, stored_model
@@ -44,6 +45,7 @@ from segmentation_assets.segmentation.usefulness import (
 from segmentation_assets.sources.choice import describe_source
 from segmentation_assets.state.store import open_state
 from segmentation_assets.warehouse.as_of import FEATURE_MODELS, history_reason, outcome_frame, past_day, read_table
+from segmentation_assets.warehouse.tables import columns_of
 
 _RFM = "value/customer_rfm"
 _PARENTS = (
@@ -174,7 +176,7 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
         signed_up = sign_up_features(con.sql("from clean.customers").pl())
         # Shares by brand would be most of the rows, and where no axis is made of them nobody asks.
         dimensions = sorted({"category", *(d for axis in AXES for d in axis_spec(warehouse, axis).share_dimensions)})
-        today = _Day(read_table(con, "features/customer_features"), *[pl.DataFrame()] * 3)
+        today = _Day(read_table(con, "features/customer_features", _plain_columns(con)), *[pl.DataFrame()] * 3)
     days = {0: today}
     for windows in (1, 2):
         if not short[windows]:
@@ -228,11 +230,16 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
     }
 
 
+def _plain_columns(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """The customer's features but for the maps, which hold most of the bytes and which nobody here reads."""
+    return [name for name, sql_type in columns_of(con, "features/customer_features") if not sql_type.startswith("MAP")]
+
+
 def _look_at(warehouse: Warehouse, cutoff: dt.date, dimensions: Sequence[str]) -> _Day:
     engine = warehouse.settings.engine_limits()
     with past_day(warehouse.place.warehouse, cutoff, (*FEATURE_MODELS, _RFM), engine=engine) as con:
         return _Day(
-            read_table(con, "features/customer_features"),
+            read_table(con, "features/customer_features", _plain_columns(con)),
             con.sql(
                 "select * from features.customer_shares where list_contains($wanted, dimension) "
                 "order by customer_id, dimension, value",
