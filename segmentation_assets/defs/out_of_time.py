@@ -5,12 +5,13 @@ One step, because all of it rests on the same shop of earlier days, which takes 
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
 import duckdb
 import polars as pl
+import psutil
 
 from segmentation_assets.defs.axes import AXES, axis_spec, model_in_use, read_inputs, stored_model
 from segmentation_assets.lifetime.forecast import (
@@ -81,6 +82,9 @@ _TEXTS = {
     "sentence": "The finding with its numbers.",
 }
 _SQL_TYPES = {pl.String: "VARCHAR", pl.Float64: "DOUBLE", pl.Int64: "BIGINT", pl.Boolean: "BOOLEAN", pl.Date: "DATE"}
+
+
+_PAST_DAY_BYTES = 6_000_000_000
 
 
 @dataclass(frozen=True)
@@ -237,6 +241,10 @@ def _plain_columns(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _look_at(warehouse: Warehouse, cutoff: dt.date, dimensions: Sequence[str]) -> _Day:
     engine = warehouse.settings.engine_limits()
+    if not engine.memory_limit:
+        # A past day lives in memory beside the frames made of it; above this it spills to disk.
+        most = min(_PAST_DAY_BYTES, int(0.8 * psutil.virtual_memory().total))
+        engine = replace(engine, memory_limit=f"{most // 1_000_000}MB")
     with past_day(warehouse.place.warehouse, cutoff, (*FEATURE_MODELS, _RFM), engine=engine) as con:
         return _Day(
             read_table(con, "features/customer_features", _plain_columns(con)),
