@@ -31,7 +31,7 @@ from segmentation_assets.segmentation.assign import (
 )
 from segmentation_assets.segmentation.choose import CHOICE_SCHEMA, choose_k
 from segmentation_assets.segmentation.comparison import COMPARISON_SCHEMA, compare_algorithms
-from segmentation_assets.segmentation.drift import DRIFT_SCHEMA, DriftThresholds, drift, has_drifted
+from segmentation_assets.segmentation.drift import DRIFT_SCHEMA, DriftThresholds, drift, flagged, has_drifted
 from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, RULE_SCHEMA, segment_drivers, segment_rules
 from segmentation_assets.segmentation.evidence import EVIDENCE_SCHEMA
 from segmentation_assets.segmentation.fit import (
@@ -119,6 +119,7 @@ _TEXTS = {
 }
 #: What an axis reads where the settings put a rule in the place of its clusters.
 _RULE = {"stage": ("value/customer_rfm",), "taste": ()}
+_DRIFT = {**DRIFT_SCHEMA, "is_drift": pl.Boolean}
 _PYTHON = frozenset({"duckdb", "python", "scikitlearn"})
 
 
@@ -344,7 +345,7 @@ _ASSIGNED = ("segments/stage_assignments", "segments/taste_assignments")
     _declare(
         "segments/drift",
         "Today's customers beside those of the fit: features, segment shares and misfits.\n\nGrain: axis, kind, name",
-        {"axis": pl.String, **DRIFT_SCHEMA, "is_drift": pl.Boolean},
+        {"axis": pl.String, **_DRIFT},
         (*_ASSIGNED, *_INPUTS),
         {"name": "Column of the clustered matrix, segment, or misfits."},
     ),
@@ -361,7 +362,7 @@ def explained(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mappin
     """One pass over the clustered matrix of each axis."""
     drivers, rules = [pl.DataFrame(schema=DRIVER_SCHEMA)], [pl.DataFrame(schema=RULE_SCHEMA)]
     points = [pl.DataFrame(schema=PROJECTION_SCHEMA)]
-    drifts = [pl.DataFrame(schema={"axis": pl.String, **DRIFT_SCHEMA, "is_drift": pl.Boolean})]
+    drifts = [pl.DataFrame(schema={"axis": pl.String, **_DRIFT})]
     driver_facts: dict[str, Any] = {}
     point_facts: dict[str, Any] = {}
     drift_facts: dict[str, Any] = {}
@@ -388,7 +389,7 @@ def explained(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mappin
         is_moved, sentence = has_drifted(moved, thresholds)
         has_moved = has_moved or is_moved
         drift_facts[f"{axis}_in_words"] = sentence
-        drifts.append(_with_flags(axis, moved, thresholds))
+        drifts.append(flagged(moved, thresholds).select(pl.lit(axis).alias("axis"), *_DRIFT))
         embedding = None
         if frozen.clusterer is not None:
             clusterer = thaw(frozen.clusterer)
@@ -407,17 +408,6 @@ def explained(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mappin
 def _thresholds(warehouse: Warehouse) -> DriftThresholds:
     wanted = warehouse.settings.segments
     return DriftThresholds(feature=wanted.drift_index, segment=wanted.drift_share, misfit=wanted.drift_misfits)
-
-
-def _with_flags(axis: str, moved: pl.DataFrame, thresholds: DriftThresholds) -> pl.DataFrame:
-    limit = pl.col("kind").replace_strict(
-        {kind: thresholds.of(kind) for kind in ("feature", "segment", "misfit")}, return_dtype=pl.Float64
-    )
-    # Fewer misfits than expected are no drift; a share that falls is.
-    size = pl.when(pl.col("kind") == "misfit").then(pl.col("shift")).otherwise(pl.col("shift").abs())
-    return moved.select(pl.lit(axis).alias("axis"), *DRIFT_SCHEMA).with_columns(
-        is_drift=pl.col("is_beyond_chance") & (size >= limit)
-    )
 
 
 def _projection_facts(

@@ -5,6 +5,7 @@ through `replace_tables`, the one place where an asset's table is replaced.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -169,6 +170,20 @@ def replace_tables(
     yield from results
 
 
+@contextmanager
+def _missing_parts_named(key: str) -> Iterator[None]:
+    """A table or column that is not there becomes a sentence: most often the HOME is of an earlier version."""
+    try:
+        yield
+    except (duckdb.BinderException, duckdb.CatalogException) as error:
+        reason = str(error).splitlines()[0]
+        raise dg.Failure(
+            f"{key} reads what is not in this HOME ({reason}). Its tables were made by another version, or not yet: "
+            "run `segmentation run` once, which makes all of them, and then this again.",
+            allow_retries=False,
+        ) from error
+
+
 def sql_table(
     name: str, group: str, *, describe: Describe | None = None, freshness: dg.FreshnessPolicy | None = None
 ) -> dg.AssetsDefinition:
@@ -198,7 +213,8 @@ def sql_table(
         def write(con: duckdb.DuckDBPyConnection) -> None:
             tables.create_from_query(con, name, model.query, parameters)
 
-        yield from replace_tables(warehouse, [declaration], write, describe={name: describe} if describe else None)
+        with _missing_parts_named(name):
+            yield from replace_tables(warehouse, [declaration], write, describe={name: describe} if describe else None)
 
     return build
 
@@ -222,7 +238,8 @@ def computed_tables(
             ],
         )
         def build(context: dg.AssetExecutionContext, warehouse: Warehouse) -> StepEvents:
-            found = compute(context, warehouse)
+            with _missing_parts_named(declarations[0].key):
+                found = compute(context, warehouse)
             by_key = {declarations[0].key: found} if isinstance(found, Computed) else found
 
             def write(con: duckdb.DuckDBPyConnection) -> None:

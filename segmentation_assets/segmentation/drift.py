@@ -164,17 +164,24 @@ def drift(
     return pl.DataFrame(records, schema=DRIFT_SCHEMA, orient="row")
 
 
+def flagged(frame: pl.DataFrame, thresholds: DriftThresholds) -> pl.DataFrame:
+    """The rows of `drift` with `is_drift`: beyond chance, and at least the threshold of the row's kind.
+
+    A segment's share counts either way; fewer misfits than expected are no drift.
+    """
+    limit = pl.col("kind").replace_strict(
+        {kind: float(thresholds.of(kind)) for kind in ("feature", "segment", "misfit")}, return_dtype=pl.Float64
+    )
+    size = pl.when(pl.col("kind") == "misfit").then(pl.col("shift")).otherwise(pl.col("shift").abs())
+    return frame.with_columns(is_drift=pl.col("is_beyond_chance") & (size >= limit))
+
+
 def has_drifted(frame: pl.DataFrame, thresholds: DriftThresholds | None = None) -> tuple[bool, str]:
-    """Whether a row of `drift` reaches its threshold beyond chance, and a sentence with the numbers either way."""
+    """Whether any row of `drift` is `flagged`, and a sentence with the numbers either way."""
     thresholds = thresholds or DriftThresholds()
     if frame.is_empty():
         return False, "There is nothing to compare: nobody is clustered, or the model keeps no picture of its fit."
-    reached = [
-        row
-        for row in frame.iter_rows(named=True)
-        if row["is_beyond_chance"]
-        and (row["shift"] if row["kind"] == "misfit" else abs(row["shift"])) >= thresholds.of(row["kind"])
-    ]
+    reached = list(flagged(frame, thresholds).filter("is_drift").iter_rows(named=True))
     if reached:
         ranked = sorted(reached, key=lambda row: -abs(row["shift"]) / max(thresholds.of(row["kind"]), 1e-9))
         more = f" And {len(ranked) - 3} more." if len(ranked) > 3 else ""

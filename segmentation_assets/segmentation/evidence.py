@@ -349,7 +349,7 @@ def _floors(fit: KMeansFit, spec: AxisSpec, stable: float) -> dict[str, object]:
     if smallest < spec.minimum_customers:
         failed.append(f"smallest segment has {smallest} customers, fewer than {spec.minimum_customers}")
     if stable < spec.stability_floor:
-        failed.append(f"stability {stable:.2f} is below {spec.stability_floor:g}")
+        failed.append(f"stability {stable:.3f} is below {spec.stability_floor:g}")
     return {
         "smallest_share": share,
         "smallest_customers": smallest,

@@ -110,11 +110,11 @@ class AxisSpec:
         return f"{self.prefix}0"
 
     def label(self, name: str) -> str:
-        """The name a reader sees for a feature column."""
+        """The name a reader sees for a feature column; of a share such as category=Coffee, its value."""
         for feature in self.numeric:
             if feature.name == name:
                 return feature.label
-        return self.titles.get(name, name.replace("_", " ").capitalize())
+        return self.titles.get(name, name.partition("=")[2] or name.replace("_", " ").capitalize())
 
 
 #: Worth and place in the life cycle. Money enters as order count and average order: their product is the money

@@ -31,6 +31,26 @@ def test_the_definitions_load(definitions: dg.Definitions) -> None:
     assert {job.name for job in definitions.resolve_all_job_defs()} >= {"full_refresh", "recluster", "assign"}
 
 
+def test_the_jobs_differ_in_how_much_is_fitted_again(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    parts = {}
+    for name in ("full_refresh", "recluster", "refit", "assign"):
+        keys = {"/".join(key.path) for key in definitions.resolve_job_def(name).asset_layer.selected_asset_keys}
+        parts[name] = {
+            part for part in ("evidence", "choice", "model", "assignments") if f"segments/taste_{part}" in keys
+        }
+        assert {"published", "brief"} <= keys, name
+        assert ("raw/source" in keys) == (name in ("full_refresh", "assign")), name
+        if name == "full_refresh":
+            assert len(keys) == len(graph.get_all_asset_keys())
+    assert parts == {
+        "full_refresh": {"evidence", "choice", "model", "assignments"},
+        "recluster": {"evidence", "choice", "model", "assignments"},
+        "refit": {"model", "assignments"},
+        "assign": {"assignments"},
+    }
+
+
 def test_every_asset_has_a_description_a_group_an_owner_and_kinds(definitions: dg.Definitions) -> None:
     specs = list(definitions.resolve_all_asset_specs())
     assert len(specs) > 60

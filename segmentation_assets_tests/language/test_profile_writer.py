@@ -223,6 +223,20 @@ def test_the_verdict_and_stability_decide_how_sure_the_profile_is() -> None:
     assert "agreement of 93%" in _profile(profiles, "T1")["confidence_sentence"]
 
 
+@pytest.mark.parametrize(
+    ("feature", "told"),
+    [
+        ("average_spend", "It is a band of average spend alone: that feature by itself tells who is in it."),
+        ("category=Coffee", "It is a band of Coffee alone: that feature by itself tells who is in it."),
+        ("spend_2023", "It is a band of one feature alone, which the choice of the segments names."),
+    ],
+)
+def test_a_band_of_one_feature_is_called_that(feature: str, told: str) -> None:
+    profiles = write_profiles(_gather(one_features={"stage": feature}))
+    assert told in _profile(profiles, "S1")["confidence_sentence"]
+    assert "It is a band" not in _profile(profiles, "T1")["confidence_sentence"]
+
+
 def test_an_ungrounded_template_is_refused_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     from segmentation_assets.language import profile_writer
 

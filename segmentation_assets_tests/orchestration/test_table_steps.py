@@ -90,6 +90,27 @@ def test_a_blocking_rule_rolls_the_table_back_and_both_result_and_failure_are_re
     assert not [e for e in result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["x", "after"])]
 
 
+def test_a_column_that_another_version_had_is_a_sentence_and_leaves_the_table_before(home: Home) -> None:
+    assert materialise(home, 1.0).success
+
+    @computed_tables("features", TableDeclaration("x/t", "Numbers.", types={"a": "DOUBLE"}))
+    def wrong(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+        with warehouse.get_connection(read_only=True) as con:
+            return Computed(con.sql("select b from x.t").pl())
+
+    resources = {"warehouse": Warehouse.at(home)}
+    result = dg.materialize([wrong], instance=dg.DagsterInstance.ephemeral(), resources=resources, raise_on_error=False)
+    failure = result.failure_data_for_node("x__t")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description == (
+        'x/t reads what is not in this HOME (Binder Error: Referenced column "b" not found in FROM clause!). Its '
+        "tables were made by another version, or not yet: run `segmentation run` once, which makes all of them, and "
+        "then this again."
+    )
+    assert rows(home) == [(1.0,)]
+
+
 def test_a_warning_lets_the_table_and_what_follows_through(home: Home) -> None:
     result = materialise(home, 0.0)
     assert result.success

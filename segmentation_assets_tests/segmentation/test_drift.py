@@ -14,6 +14,7 @@ from segmentation_assets.segmentation.drift import (
     DRIFT_SCHEMA,
     DriftThresholds,
     drift,
+    flagged,
     has_drifted,
     misfits,
     reference_of,
@@ -115,6 +116,21 @@ def test_a_segment_that_grew_and_one_that_is_new_are_told() -> None:
     assert segments["reference_value"][3] == 0
     assert has_drifted(frame)[0]
     assert not has_drifted(frame, DriftThresholds(feature=9, segment=0.5, misfit=1))[0]
+
+
+def test_a_row_is_drift_beyond_chance_and_from_its_threshold_on() -> None:
+    rows = [
+        ("feature", "at the limit", 0.25, True), ("feature", "below it", 0.24, True), ("feature", "chance", 0.9, False),
+        ("segment", "S1", -0.06, True), ("segment", "S2", 0.04, True),
+        ("misfit", "fewer", -0.5, True), ("misfit", "more", 0.03, True),
+    ]  # fmt: skip
+    frame = pl.DataFrame(
+        [(kind, name, 0.0, 0.0, shift, is_real, "") for kind, name, shift, is_real in rows],
+        schema=DRIFT_SCHEMA, orient="row",
+    )  # fmt: skip
+    found = flagged(frame, DriftThresholds(feature=0.25, segment=0.05, misfit=0.02))
+    assert found.columns == [*DRIFT_SCHEMA, "is_drift"]
+    assert found.filter("is_drift")["name"].to_list() == ["at the limit", "S1", "more"]
 
 
 def test_customers_that_fit_no_segment_are_misfits() -> None:

@@ -10,7 +10,15 @@ import polars as pl
 
 from segmentation_assets.merchandising.plan import empty_table, table_schema
 from segmentation_assets.messaging.drafts import DRAFT_TYPES
-from segmentation_assets.studio.monday_brief import BriefModel, Line, Section, build_brief, render_html, render_text
+from segmentation_assets.studio.monday_brief import (
+    BriefModel,
+    Line,
+    Section,
+    build_brief,
+    render_html,
+    render_text,
+    trust_section,
+)
 
 AS_OF = date(2024, 6, 30)
 
@@ -205,3 +213,23 @@ def test_the_short_text_names_the_moves_and_the_command() -> None:
     assert text.startswith("Monday brief · Corner Roastery · as of 30 June 2024")
     assert "1. Early access · Coffee" in text and "review: segmentation sql" in text
     assert "What the data cannot say yet:" in text
+
+
+def test_how_far_the_segments_can_be_trusted_is_told_from_the_choice_to_the_drift() -> None:
+    verdicts = pl.DataFrame(
+        {
+            "topic": ["segment_moves", "spend_forecast", "stage_usefulness"],
+            "sentence": ["Nobody moved.", "It errs by <1.", "The RFM groups tell more."],
+        }
+    )
+    choices = {"taste": "They really fall into 8 groups.", "stage": ""}
+    section = trust_section(choices, verdicts, {"taste": "Coffee has shifted."})
+    assert section.heading == "How far the segments can be trusted"
+    assert section.lines == (
+        Line("What the taste segments are.", "They really fall into 8 groups."),
+        Line("Whether stage segments tell more than the RFM rule.", "The RFM groups tell more."),
+        Line("How well spend can be forecast.", "It errs by <1."),
+        Line("The taste segments no longer fit today's customers.", "Coffee has shifted."),
+    )
+    html = render_html(build_brief(**_inputs(sections=[section])))  # type: ignore[arg-type]  # as of _inputs
+    assert "It errs by &lt;1." in html
