@@ -119,7 +119,7 @@ _TEXTS = {
 }
 #: What an axis reads where the settings put a rule in the place of its clusters.
 _RULE = {"stage": ("value/customer_rfm",), "taste": ()}
-_DRIFT = {**DRIFT_SCHEMA, "is_drift": pl.Boolean}
+_DRIFT: dict[str, type[pl.DataType]] = {**DRIFT_SCHEMA, "is_drift": pl.Boolean}
 _PYTHON = frozenset({"duckdb", "python", "scikitlearn"})
 
 
