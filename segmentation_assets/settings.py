@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -179,6 +180,46 @@ class CampaignSettings(_Section):
     valid_days: int = Field(14, ge=1, le=90, description="Days an offer is valid.")
 
 
+class PriceSettings(_Section):
+    """What a model costs, in US dollars per million tokens."""
+
+    input: Decimal = Field(ge=0, description="Tokens sent.")
+    output: Decimal = Field(ge=0, description="Tokens received.")
+    as_of: date = Field(description="When this was the price.")
+
+
+TaskName = Literal["choose_k", "names", "profile", "strategy", "audiences", "match", "email", "critique"]
+
+
+class LanguageSettings(_Section):
+    """Who chooses and writes, and within which limits. The key is read from the environment, never from here."""
+
+    provider: Literal["auto", "embedded", "openai", "openai_compatible", "replay"] = Field(
+        "auto", description="auto is openai when OPENAI_API_KEY is set, else embedded (no model)."
+    )
+    model: str = Field("", description="Model; empty is gpt-5-mini at OpenAI, the only one served elsewhere.")
+    base_url: str = Field("", description="Address of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1.")
+    key_variable: str = Field(
+        "", description="Environment variable with the key of that server; empty sends none. OpenAI: OPENAI_API_KEY."
+    )
+    tasks: list[TaskName] = Field(
+        default_factory=lambda: list(get_args(TaskName)), description="What the model does; the rest is embedded."
+    )
+    call_seconds: float = Field(60, gt=0, le=3600, description="Deadline of a call.")
+    asset_seconds: float = Field(600, gt=0, le=36_000, description="Deadline of all calls of an asset.")
+    calls_per_run: int = Field(400, ge=0, description="Most calls of a run.")
+    tokens_per_run: int = Field(600_000, ge=0, description="Most tokens of a run, sent and received.")
+    cost_per_run: Decimal | None = Field(Decimal(2), ge=0, description="Most money of a run, in US dollars.")
+    concurrency: int = Field(4, ge=1, le=64, description="Calls at the same time.")
+    retries: int = Field(2, ge=0, le=10, description="Further attempts when a server fails.")
+    longest_wait_seconds: float = Field(30, ge=0, description="Longest wait that a server's Retry-After may ask for.")
+    repairs: int = Field(2, ge=0, le=5, description="How often a wrong answer is sent back with what is wrong.")
+    on_outage: Literal["embedded", "fail"] = Field(
+        "embedded", description="When no answer comes: the embedded writer, marked degraded, or a failed run."
+    )
+    prices: dict[str, PriceSettings] = Field(default_factory=dict, description="Prices by model.")
+
+
 class AutomationSettings(_Section):
     """When runs are requested without a person."""
 
@@ -203,6 +244,7 @@ class Settings(BaseSettings):
     segments: SegmentSettings = SegmentSettings()
     lifetime: LifetimeSettings = LifetimeSettings()
     campaigns: CampaignSettings = CampaignSettings()
+    language: LanguageSettings = LanguageSettings()
     automation: AutomationSettings = AutomationSettings()
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, Date, ForeignKeyConstraint, Index, MetaData, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, Date, DateTime, ForeignKeyConstraint, Index, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: Constraint names are fixed so that a later migration can name what it changes in every engine.
@@ -122,3 +122,66 @@ class RunSnapshot(Base):
     customers: Mapped[int]
     reachable_customers: Mapped[int]
     revenue_amount: Mapped[str]
+
+
+class ModelCall(Base):
+    """One attempt to have a model answer, or the decision not to ask; see `language.task.Call`."""
+
+    __tablename__ = "model_calls"
+    __table_args__ = (Index(None, "request_key"), Index(None, "run_id"))
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    request_key: Mapped[str]
+    run_id: Mapped[str]
+    task: Mapped[str]
+    item: Mapped[str]
+    prompt_version: Mapped[str]
+    answer_version: Mapped[str]
+    provider: Mapped[str]
+    model_asked: Mapped[str]
+    model_answered: Mapped[str]
+    turn: Mapped[int]
+    attempt: Mapped[int]
+    status: Mapped[str]
+    messages: Mapped[Any] = mapped_column(JSON)
+    answer: Mapped[str]
+    error: Mapped[str]
+    input_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    is_estimated: Mapped[bool]
+    cost_amount: Mapped[str | None]
+    latency_seconds: Mapped[float]
+    is_cache_hit: Mapped[bool]
+    called_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class LanguageServer(Base):
+    """What a server and model were found to be capable of, so that it is asked only once."""
+
+    __tablename__ = "language_servers"
+    __table_args__ = (UniqueConstraint("base_url", "model"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    base_url: Mapped[str]
+    model: Mapped[str]
+    capabilities: Mapped[Any] = mapped_column(JSON)
+    probed_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class Edit(Base):
+    """A text that a person wrote in the place of a writer's. The newest of an item's field is in force, if active."""
+
+    __tablename__ = "edits"
+    __table_args__ = (
+        CheckConstraint("kind in ('name', 'profile', 'strategy', 'draft')", name="kind"),
+        Index(None, "kind", "item", "field"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    kind: Mapped[str]
+    item: Mapped[str]
+    field: Mapped[str]
+    template: Mapped[str]
+    typed: Mapped[str]
+    is_active: Mapped[bool]
+    edited_at: Mapped[dt.datetime] = mapped_column(DateTime)
