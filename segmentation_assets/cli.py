@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.settings import (
     Home,
     SettingsError,
@@ -328,6 +329,10 @@ def _print_summary(place: Home) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+app.add_typer(edit_app, name="edit")
+app.add_typer(make_ai_app(run), name="ai")
 
 
 def main() -> None:

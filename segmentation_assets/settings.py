@@ -217,7 +217,18 @@ class LanguageSettings(_Section):
     on_outage: Literal["embedded", "fail"] = Field(
         "embedded", description="When no answer comes: the embedded writer, marked degraded, or a failed run."
     )
-    prices: dict[str, PriceSettings] = Field(default_factory=dict, description="Prices by model.")
+    prices: dict[str, PriceSettings] = Field(
+        # OpenAI's list prices of the day these models came out.
+        default_factory=lambda: {
+            name: PriceSettings(input=Decimal(sent), output=Decimal(received), as_of=date(2025, 8, 7))
+            for name, sent, received in (
+                ("gpt-5", "1.25", "10.00"),
+                ("gpt-5-mini", "0.25", "2.00"),
+                ("gpt-5-nano", "0.05", "0.40"),
+            )
+        },
+        description="Prices by model.",
+    )
 
 
 class AutomationSettings(_Section):

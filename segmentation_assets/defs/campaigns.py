@@ -1,7 +1,7 @@
-"""Stages campaigns and profiles: what may be offered, to whom, in which words, and who the segments are."""
+"""Stage campaigns: what may be offered, to whom, and in which words."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -9,24 +9,42 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from segmentation_assets.defs.axes import AXES
-from segmentation_assets.defs.history import previous_summary
-from segmentation_assets.language.profile_writer import PROFILE_NOTES, PROFILE_TYPES, write_profiles
-from segmentation_assets.language.segment_facts import Offer, gather_segment_facts
+from segmentation_assets.defs.language import open_desk, set_aside_told, told
+from segmentation_assets.language.task import EMBEDDED, Outcome, Task
+from segmentation_assets.language.tasks.match import (
+    MATCH_CHOICE_NOTES,
+    MATCH_CHOICE_TYPES,
+    MatchQuestion,
+    match_candidates,
+    match_choices_frame,
+    match_task,
+    matches_to_choose,
+)
 from segmentation_assets.merchandising.briefs import build_briefs
 from segmentation_assets.merchandising.matching import match_products
 from segmentation_assets.merchandising.plan import COLUMN_NOTES, STAGE_GROUPS, TABLE_TYPES, CampaignSpec
 from segmentation_assets.merchandising.promotable import promotable_products
 from segmentation_assets.merchandising.stage_groups import stage_groups
-from segmentation_assets.messaging.drafts import DRAFT_NOTES, DRAFT_TYPES, build_drafts
+from segmentation_assets.messaging.drafts import (
+    DRAFT_FACT_NOTES,
+    DRAFT_FACT_TYPES,
+    DRAFT_NOTES,
+    DRAFT_TYPES,
+    brief_facts_of,
+    draft_facts_frame,
+    write_drafts,
+)
 from segmentation_assets.orchestration import plots
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import Settings
+from segmentation_assets.state.edits import edited_drafts
+from segmentation_assets.state.store import open_state
 
 #: People read these on Mondays.
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=9), warn_window=dt.timedelta(days=8))
 _PYTHON = frozenset({"duckdb", "python"})
+_DRAFTED_FROM = ("campaigns/briefs", "campaigns/promotable_products", "raw/source")
 
 
 def campaign_spec(settings: Settings) -> CampaignSpec:
@@ -59,7 +77,8 @@ def _is_on(con: duckdb.DuckDBPyConnection, capability: str) -> bool:
     return bool(rows and rows[0][0])
 
 
-def _groups(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+def groups_of(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """The stage group of every stage segment."""
     return stage_groups(_read(con, "segments.segment_summary"), _read(con, "segments.segment_metrics"))
 
 
@@ -93,7 +112,6 @@ def _affinity_plot(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
     }
 
 
-segment_mix = sql_table("profiles/segment_mix", "profiles")
 product_sales = sql_table("campaigns/product_sales", "campaigns")
 past_audiences = sql_table("campaigns/past_audiences", "campaigns")
 audience_sizes = sql_table("campaigns/audience_sizes", "campaigns")
@@ -149,7 +167,7 @@ def product_segment_matches(context: dg.AssetExecutionContext, warehouse: Wareho
             _read(con, "campaigns.product_affinity"),
             _read(con, "campaigns.audience_sizes"),
             _read(con, "campaigns.audience_purchases"),
-            _groups(con),
+            groups_of(con),
             spec=campaign_spec(warehouse.settings),
         )
     if frame.is_empty():
@@ -185,7 +203,7 @@ def briefs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
         frame = build_briefs(
             _read(con, "campaigns.product_segment_matches"),
             _read(con, "campaigns.promotable_products"),
-            _groups(con),
+            groups_of(con),
             dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
             spec=campaign_spec(warehouse.settings),
             as_of=source_row(con)[0],
@@ -194,112 +212,102 @@ def briefs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
 
 
 @computed_tables(
-    "profiles",
+    "campaigns",
     TableDeclaration(
-        "profiles/segment_profiles",
-        "Who each segment is, what it wants, how to reach it, what to offer and what not to do; every figure is the "
-        "warehouse's own.\n\nGrain: axis, segment_id",
-        types=PROFILE_TYPES,
-        texts=PROFILE_NOTES,
+        "campaigns/match_choices",
+        "The audience chosen for each product worth asking about, and why; the matches with the highest expected "
+        "margin, where there is more than one audience to choose from.\n\nGrain: product_id",
+        types=MATCH_CHOICE_TYPES,
+        texts=MATCH_CHOICE_NOTES,
         deps=(
-            "segments/segment_summary",
-            "segments/segment_metrics",
-            "segments/segment_drivers",
-            "profiles/segment_mix",
-            "campaigns/briefs",
+            "campaigns/product_segment_matches",
             "campaigns/promotable_products",
-            "segments/stage_choice",
-            "segments/taste_choice",
-            "segments/stage_evidence",
-            "segments/taste_evidence",
-            "quality/row_accounting",
+            "segments/stage_model",
+            "segments/taste_model",
             "raw/source",
         ),
-        freshness=WEEKLY,
+        kinds=_PYTHON,
     ),
 )
-def segment_profiles(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
-    """Gather the facts of each segment and write its profile."""
-    settings = warehouse.settings
+def match_choices(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """Choose among the scored candidates of a product, with the reason."""
     with warehouse.get_connection(read_only=True) as con:
-        summary = _read(con, "segments.segment_summary")
-        verdicts, stabilities, one_features = {}, {}, {}
-        for axis in AXES:
-            k, verdicts[axis], one_feature = con.execute(
-                f"select k, verdict, one_feature from segments.{axis}_choice"
-            ).fetchall()[0]
-            if one_feature is not None:
-                one_features[axis] = one_feature
-            found = con.execute(f"select stability from segments.{axis}_evidence where k = {int(k)}").fetchall()
-            if found and found[0][0] is not None:
-                stabilities[axis] = float(found[0][0])
-        facts = gather_segment_facts(
-            summary,
-            _read(con, "segments.segment_metrics"),
-            _read(con, "segments.segment_drivers"),
-            _read(con, "profiles.segment_mix"),
-            situations=dict(_groups(con).select("stage_segment_id", "stage_group").iter_rows()),
-            verdicts=verdicts,
-            one_features=one_features,
-            stabilities=stabilities,
-            offers=_offers(_read(con, "campaigns.briefs"), _read(con, "campaigns.promotable_products")),
-            previous=previous_summary(warehouse, con).frame,
-            currency=source_row(con)[1],
-            minimum_cell=settings.privacy.minimum_cell,
-            sensitive_categories=settings.privacy.sensitive_categories,
+        matches = _read(con, "campaigns.product_segment_matches")
+        products = dict(con.execute("select product_id, name from campaigns.promotable_products").fetchall())
+        names = dict(
+            con.execute(
+                "select segment_id, name from segments.stage_model union all select segment_id, name "
+                "from segments.taste_model"
+            ).fetchall()
         )
-    frame = write_profiles(facts)
-    return Computed(frame, {"profiles": dg.MetadataValue.md(_profiles_to_read(frame))})
-
-
-def _offers(planned: pl.DataFrame, products: pl.DataFrame) -> dict[tuple[str, str], Offer]:
-    """The best planned offer of each segment: that of the first brief that speaks to it."""
-    names = dict(products.select("product_id", "name").iter_rows()) if products.height else {}
-    offers: dict[tuple[str, str], Offer] = {}
-    for row in planned.iter_rows(named=True):
-        offer = Offer(names.get(row["product_ids"].split(",")[0]) or "", row["discount_share"])
-        offers.setdefault(("taste", row["taste_segment_id"]), offer)
-        for stage in row["stage_segment_ids"].split(","):
-            offers.setdefault(("stage", stage), offer)
-    return offers
-
-
-def _profiles_to_read(frame: pl.DataFrame) -> str:
-    parts = []
-    for row in frame.filter(pl.col("customers") > 0).iter_rows(named=True):
-        parts.append(
-            f"### {row['segment_id']} · {row['name']}\n{row['customers']:,} customers, "
-            f"{row['reachable_customers']:,} reachable\n\n**Who.** {row['who']}\n\n**What.** {row['what']}\n\n"
-            f"**How.** {row['how']}\n\n**Message.** {row['message']}\n\n**Not.** {row['do_not']}\n\n"
-            f"*{row['confidence_sentence']}*"
+        currency = source_row(con)[1]
+    questions = [
+        MatchQuestion(
+            product_id, products.get(product_id) or "", match_candidates(matches, product_id), names, currency
         )
-    return "\n\n".join(parts)
+        for product_id in matches_to_choose(matches)
+    ]
+    with open_desk(context, warehouse, "match") as desk:
+        outcomes = desk.ask([match_task(question) for question in questions])
+    return Computed(match_choices_frame(questions, outcomes), told(outcomes))
 
 
 @computed_tables(
     "campaigns",
     TableDeclaration(
         "campaigns/email_drafts",
-        "Two e-mail drafts per brief, as text and HTML, with merge fields open. Nothing is sent from here: a person "
-        "approves.\n\nGrain: draft_id",
+        "Two e-mail drafts per brief, as text and HTML, with merge fields open, and what a critic says of each. "
+        "Nothing is sent from here: a person approves.\n\nGrain: draft_id",
         types=DRAFT_TYPES,
         texts=DRAFT_NOTES,
-        deps=("campaigns/briefs", "campaigns/promotable_products", "raw/source"),
+        deps=_DRAFTED_FROM,
+        kinds=_PYTHON,
         freshness=WEEKLY,
     ),
+    TableDeclaration(
+        "campaigns/draft_facts",
+        "Every fact that the drafts of a brief may state, with all the ways to write it.\n\nGrain: brief_id, key",
+        types=DRAFT_FACT_TYPES,
+        texts=DRAFT_FACT_NOTES,
+        deps=_DRAFTED_FROM,
+        kinds=_PYTHON,
+    ),
+    name="campaigns__email_drafts",
 )
-def email_drafts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
-    """Write, lay out and lint two variants of every brief."""
+def email_drafts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping[str, Computed]:
+    """Write, judge, lay out and lint two variants of every brief; what a person wrote stands."""
     with warehouse.get_connection(read_only=True) as con:
-        frame = build_drafts(
+        facts = brief_facts_of(
             _read(con, "campaigns.briefs"),
             _read(con, "campaigns.promotable_products"),
             stage_groups=STAGE_GROUPS,
             currency=source_row(con)[1],
             sensitive_categories=warehouse.settings.privacy.sensitive_categories,
         )
+    with open_state(warehouse.place.state) as state:
+        edits = edited_drafts(state)
+    with open_desk(context, warehouse, "email") as writer, open_desk(context, warehouse, "critique") as critic:
+
+        def ask(tasks: Sequence[Task[Any]]) -> list[Outcome[Any]]:
+            return (critic if tasks and tasks[0].name == "critique" else writer).ask(tasks)
+
+        frame, set_aside = write_drafts(facts, ask, edits)
+    for sentence in set_aside:
+        context.log.warning(sentence)
     texts = [
-        f"### {row['draft_id']}\n**{row['subject']}**  \n*{row['preheader']}*\n\n```\n{row['body_text']}\n```"
+        f"### {row['draft_id']}\n**{row['subject']}**  \n*{row['preheader']}*\n\n```\n{row['body_text']}\n```\n\n"
+        f"Critic: {row['critique']}"
         for row in frame.iter_rows(named=True)
     ]
-    return Computed(frame, {"drafts": dg.MetadataValue.md("\n\n".join(texts) or "No brief, so no draft.")})
+    return {
+        "campaigns/draft_facts": Computed(draft_facts_frame(facts)),
+        "campaigns/email_drafts": Computed(
+            frame,
+            {
+                "drafts": dg.MetadataValue.md("\n\n".join(texts) or "No brief, so no draft."),
+                "written_by": ", ".join(sorted(set(frame["written_by"]))) or EMBEDDED,
+                "degraded_items": int(frame["is_degraded"].sum()) if frame.height else 0,
+                **set_aside_told(set_aside),
+            },
+        ),
+    }

@@ -26,6 +26,8 @@ _LEAVES = (
     "segments/segment_metrics", "segments/segment_drivers", "segments/segment_rules", "segments/algorithm_comparison",
     "segments/segment_moves", "segments/stage_usefulness", "segments/taste_usefulness", "segments/prospect_classifier",
     "segments/prospects", "value/spend_forecast", "value/forecast_candidates", "value/lifetime_model",
+    "profiles/profile_facts", "profiles/strategies", "profiles/audience_members", "campaigns/draft_facts",
+    "campaigns/match_choices", "language/model_calls", "language/run_spending",
     "clean/reviews", "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 

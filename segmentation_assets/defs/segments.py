@@ -10,6 +10,7 @@ import polars as pl
 
 from segmentation_assets.defs.axes import (
     AXES,
+    axis_spec,
     model_in_use,
     read_inputs,
     register,
@@ -17,9 +18,14 @@ from segmentation_assets.defs.axes import (
     segments_of,
     stored_model,
 )
+from segmentation_assets.defs.language import open_desk, told
+from segmentation_assets.language.rendering import render
+from segmentation_assets.language.task import EMBEDDED
+from segmentation_assets.language.tasks.choose_k import choice_facts, choose_k_task
+from segmentation_assets.language.tasks.names import gather_naming_facts, names_task
 from segmentation_assets.orchestration import plots
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
-from segmentation_assets.orchestration.warehouse import Warehouse
+from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.segmentation.algorithms.embedding import EmbeddedKMeans
 from segmentation_assets.segmentation.algorithms.registry import thaw
 from segmentation_assets.segmentation.assign import (
@@ -29,19 +35,21 @@ from segmentation_assets.segmentation.assign import (
     assign_outside,
     model_matrix,
 )
-from segmentation_assets.segmentation.choose import CHOICE_SCHEMA, choose_k
+from segmentation_assets.segmentation.choose import CHOICE_SCHEMA, Choice, choose_k, choose_other
 from segmentation_assets.segmentation.comparison import COMPARISON_SCHEMA, compare_algorithms
 from segmentation_assets.segmentation.drift import DRIFT_SCHEMA, DriftThresholds, drift, flagged, has_drifted
 from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, RULE_SCHEMA, segment_drivers, segment_rules
 from segmentation_assets.segmentation.evidence import EVIDENCE_SCHEMA
 from segmentation_assets.segmentation.fit import (
     MODEL_SCHEMA,
+    IdentifiedAxis,
     evidence_of,
     fit_axis,
     identify,
     model_frame,
     prepare,
 )
+from segmentation_assets.segmentation.naming import RESERVED_NAMES
 from segmentation_assets.segmentation.preprocess import column_names, import_pipeline, transform
 from segmentation_assets.segmentation.projection import PROJECTION_SCHEMA, Projection, project
 from segmentation_assets.segmentation.rule import assign_rule, choose_rule, rule_model_frame
@@ -199,16 +207,67 @@ def _choice_of(axis: str) -> dg.AssetsDefinition:
         off_reason = None
         if evidence.is_empty():
             off_reason = prepare(inputs.customers, inputs.shares, inputs.spec).off_reason
-        rule = rule_groups(warehouse, axis)
-        chosen = (
-            choose_k(evidence, inputs.spec, off_reason) if rule is None else choose_rule(evidence, inputs.spec, rule)
-        )
-        return Computed(
-            chosen.frame(),
-            {"k": chosen.k, "verdict": chosen.verdict, "in_words": chosen.sentence, "reason": chosen.reason},
-        )
+        if (rule := rule_groups(warehouse, axis)) is not None:
+            chosen, asked = choose_rule(evidence, inputs.spec, rule), dict[str, Any]()
+        else:
+            chosen, asked = _ask_for_k(context, warehouse, evidence, choose_k(evidence, inputs.spec, off_reason), axis)
+        told_of_it = {"k": chosen.k, "verdict": chosen.verdict, "in_words": chosen.sentence, "reason": chosen.reason}
+        return Computed(chosen.frame(), {**told_of_it, **asked})
 
     return choice
+
+
+def _ask_for_k(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, evidence: pl.DataFrame, by_rule: Choice, axis: str
+) -> tuple[Choice, dict[str, Any]]:
+    """A model's choice among the admissible k, where there is a model and more than one to choose from."""
+    admissible = evidence.filter("is_admissible").to_dicts()
+    if len(admissible) < 2:
+        return by_rule, {}
+    spec = axis_spec(warehouse, axis)
+    with open_desk(context, warehouse, "choose_k") as desk:
+        (outcome,) = desk.ask([choose_k_task(f"{spec.title} segments", admissible, by_rule.k)])
+    if outcome.written_by == EMBEDDED:
+        return by_rule, told([outcome]) if outcome.is_degraded else {}
+    k = outcome.answer.k
+    reason = render(outcome.answer.reason, choice_facts(admissible)[k])
+    return choose_other(evidence, spec, k, outcome.written_by, reason), told([outcome])
+
+
+def _ask_for_names(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, identified: IdentifiedAxis, taken: list[str]
+) -> IdentifiedAxis:
+    """A model's names for new segments, where there is a model; the rule's stand for small ones and without a model."""
+    axis = identified.model.axis
+    by_rule = {
+        segment.segment_id: segment.name for segment in identified.segments if segment.segment_id in identified.new_ids
+    }
+    spec, privacy = axis_spec(warehouse, axis), warehouse.settings.privacy
+    with warehouse.get_connection(read_only=True) as con:
+        currency = source_row(con)[1]
+    facts = gather_naming_facts(
+        axis, identified.facts, by_rule,
+        labels=spec.titles, currency=currency, minimum_cell=privacy.minimum_cell,
+        sensitive_categories=privacy.sensitive_categories,
+    )  # fmt: skip
+    if not facts:
+        return identified
+    goods = identified.facts.filter(pl.col("fact").str.starts_with("share_of_lines "))["fact"].unique().sort()
+    asked = {found.segment_id for found in facts}
+    in_use = [*taken, *(found.name for found in identified.segments if found.segment_id not in asked)]
+    with open_desk(context, warehouse, "names") as desk:
+        (outcome,) = desk.ask(
+            [
+                names_task(
+                    f"{spec.title} segments",
+                    facts,
+                    in_use,
+                    sorted(RESERVED_NAMES),
+                    vocabulary=[spec.label(fact.removeprefix("share_of_lines ")) for fact in goods],
+                )
+            ]
+        )
+    return identified.named({item.segment_id: item.name for item in outcome.answer.names})
 
 
 _CUTS = {
@@ -253,6 +312,7 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
                 frozen, words = newest, [f"Nothing changed: version {newest.version} stays."]
             else:
                 identities = state.identities()
+                taken = [i.name for i in identities if i.axis != axis or i.status == "ended"]
                 identified = identify(
                     fit_axis(prepared, k),
                     inputs.customers,
@@ -262,8 +322,10 @@ def _model_of(axis: str) -> dg.AssetsDefinition:
                     last=_last_assignments(warehouse, axis),
                     names={i.segment_id: i.name for i in identities if i.axis == axis and i.status == "alive"},
                     ever_used=[i.segment_id for i in identities if i.axis == axis],
-                    taken_names=[i.name for i in identities if i.axis != axis or i.status == "ended"],
+                    taken_names=taken,
                 )
+                gone = [i.name for i in identities if i.axis == axis and i.status == "alive"]
+                identified = _ask_for_names(context, warehouse, identified, [*taken, *gone])
                 frozen = register(state, warehouse, identified, customers, context.run.run_id)
                 words = [f"{event.kind} {event.segment_id} {dict(event.detail)}" for event in identified.events]
                 words += [_CUTS[identified.cut]] if newest is not None else []

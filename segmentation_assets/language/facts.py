@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -63,7 +63,9 @@ class Fact:
 
     `value` is a number for money, share (0.12 is twelve percent), days, count and delta (signed); the position
     (1 is first) for rank, out of `of`; text for name and text; a date for date. `customers` is how many people
-    the figure describes, None when it is not about people. `unit` is the unit of a delta.
+    the figure describes, None when it is not about people. `unit` is the unit of a delta. `numerator` is how many of
+    `customers` a count or a share of people counts, None where it counts no people. `stays`: never to be sent, because
+    of what it would tell together with other facts.
     """
 
     key: str
@@ -73,6 +75,8 @@ class Fact:
     customers: int | None = None
     unit: DeltaUnit = DeltaUnit.RELATIVE
     of: int | None = None
+    numerator: int | None = None
+    stays: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a value of another kind: FactError names the fact."""
@@ -91,6 +95,8 @@ class Fact:
             good = False
         if not good:
             raise FactError(f"Fact {self.key}: {self.value!r} is no {self.kind.value}.")
+        if self.numerator is not None and (self.customers is None or not 0 <= self.numerator <= self.customers):
+            raise FactError(f"Fact {self.key}: it counts {self.numerator} of {self.customers} customers.")
 
     @property
     def number(self) -> float:
@@ -152,25 +158,57 @@ class FactBook:
         return FactBook((*self.facts, *facts), self.currency)
 
     def sendable(self, minimum_cell: int = MINIMUM_CELL, all_customers: int | None = None) -> FactBook:
-        """The facts that may leave this machine: about at least `minimum_cell` people, and so the complement.
+        """The facts that may leave this machine, names made harmless once more.
 
-        With `all_customers` a fact is also held back when fewer than `minimum_cell` people are left outside it,
-        because the difference to the shop's total would describe them.
+        About people, each of these must be nobody or at least `minimum_cell`: the group, the numerator, the rest of
+        the group, a difference of counts and, with `all_customers`, the customers outside the group, whom the
+        difference to the shop's total would describe.
         """
+        leaving = (_for_sending(fact) for fact in self.facts if _may_leave(fact, minimum_cell, all_customers))
+        return FactBook(tuple(fact for fact in leaving if fact is not None), self.currency)
 
-        def may_leave(fact: Fact) -> bool:
-            if fact.customers is None:
-                return True
-            if fact.customers < minimum_cell:
-                return False
-            rest = minimum_cell if all_customers is None else all_customers - fact.customers
-            return rest == 0 or rest >= minimum_cell
 
-        return FactBook(tuple(fact for fact in self.facts if may_leave(fact)), self.currency)
+def is_few(people: int, minimum_cell: int) -> bool:
+    """Whether a number of people is too small to be told: fewer than `minimum_cell` and not nobody."""
+    return people != 0 and people < minimum_cell
+
+
+def withheld_sizes(sizes: Sequence[int], minimum_cell: int = MINIMUM_CELL) -> bool:
+    """Whether the `sizes` of groups that add up to a known total must all stay.
+
+    The groups that are too small to be told could be had together as the total less the others; where they hold
+    fewer than `minimum_cell` people together, that difference would describe them.
+    """
+    return is_few(sum(size for size in sizes if is_few(size, minimum_cell)), minimum_cell)
+
+
+def _may_leave(fact: Fact, minimum_cell: int, all_customers: int | None) -> bool:
+    if fact.stays:
+        return False
+    if fact.customers is None:
+        return True
+    people = [fact.customers]
+    if fact.numerator is not None:
+        people += [fact.numerator, fact.customers - fact.numerator]
+    if fact.kind is FactKind.DELTA and fact.unit is DeltaUnit.COUNT:
+        people.append(round(abs(fact.number)))
+    if all_customers is not None:
+        people.append(all_customers - fact.customers)
+    return not any(is_few(number, minimum_cell) for number in people)
+
+
+def _for_sending(fact: Fact) -> Fact | None:
+    """The fact with its name made harmless, whoever made it; None when nothing of the name is left."""
+    if fact.kind not in _WORDS:
+        return fact
+    name = clean_name(str(fact.value), longest=80 if fact.kind is FactKind.NAME else 300)
+    return replace(fact, value=name) if name else None
 
 
 _MARKUP = re.compile(r"[{}\[\]<>|`\\]+")
-_URL = re.compile(r"(?i)\b(?:https?://|www\.)\S+")
+_URL = re.compile(
+    r"(?i)\b(?:[a-z][a-z+.-]*://|www\.|(?:mailto|javascript|data):(?=\S))\S+|\b(?:[a-z0-9-]+\.)+[a-z]{2,}/\S*"
+)
 _ADDRESS = re.compile(r"\S*@\S*")
 
 

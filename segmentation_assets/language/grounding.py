@@ -1,20 +1,39 @@
 """The residual scan: does a text say anything that its facts do not?
 
 What belongs here: the rules on what may stand outside a placeholder (no digit, no number word, no direction or rank
-without a fact of that kind), urgency and claims, and mentions of people's protected attributes. What does not: the
-layout rules of an e-mail (`messaging.lint`).
+without a fact of that kind), on what may stand beside one (units and subject matter), urgency and claims, mentions of
+people's protected attributes, and the length and language of a field. What does not: the vocabulary of the facts
+(`cues`), and the layout rules of an e-mail (`messaging.lint`).
 
-The scan is deliberately a list of words and not a model: its verdict can be read, tested and repeated.
+The scan is deliberately a list of words and not a model: its verdict can be read, tested and repeated. A text with
+placeholders and a rendered one are judged by the same rules; in a rendered one a figure can be any of the facts that
+are written so, and is wrong only when none of them fits its place.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
 from dataclasses import dataclass
 
+from segmentation_assets.language.cues import (
+    BOUNDARY,
+    CHANGE_WORDS,
+    SHOP_LEFT,
+    SHOP_RIGHT,
+    SHOP_WORDS,
+    TOPIC_FRAMES,
+    TOPICS,
+    UNIT_FRAMES,
+    family_of,
+    group_of,
+    is_change,
+    is_shop_wide,
+    topic_of,
+    writing_class,
+)
 from segmentation_assets.language.facts import SHOP, Fact, FactBook, FactKind
-from segmentation_assets.language.rendering import PLACEHOLDER, every_rendering, forms_of
+from segmentation_assets.language.rendering import PLACEHOLDER, UnknownFactError, find_renderings, forms_of, render
 
 
 @dataclass(frozen=True, order=True)
@@ -30,37 +49,58 @@ def _words(*alternatives: str) -> re.Pattern[str]:
 
 
 # "One" and "first" and "second" are left to idiom: "one of them", "at first", "second thoughts" are no figures.
-_NUMBER_WORDS = _words(
-    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
-    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty", "thirty", "forty", "fifty",
-    "sixty", "seventy", "eighty", "ninety", "(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)-\\w+",
-    "hundreds?", "thousands?", "millions?", "billions?", "dozens?", "a couple of", "half", "halves", "a third of",
-    "(?:two|three)[ -](?:thirds|quarters|fifths)", "a quarter of", "a fifth of", "a tenth of", "quarter of the",
-    "twice", "thrice", "double[ds]?", "doubling", "triple[ds]?", "quadruple[ds]?", "percent", "per cent",
-    "one (?:in|out of|customer|order|day|week|month|year|hundred|thousand|percent)",
-    "one-(?:third|half|quarter|fifth|tenth)", "\\w+fold",
+_TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
+_UNITS = "two|three|four|five|six|seven|eight|nine|ten"
+_NUMBER_WORDS = re.compile(
+    r"(?i)(?<![\w'’])(?:" + "|".join((
+        f"(?:{_TENS})(?:-\\w+)?", f"(?:{_UNITS})(?:fold)?", "eleven", "twelve", "thirteen", "fourteen", "fifteen",
+        "sixteen", "seventeen", "eighteen", "nineteen", "zero",
+        "(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth)s?(?! parties| party)",
+        "second[ -](?:largest|highest|biggest|most|best|lowest|smallest|place)", "hundreds?", "thousands?", "millions?",
+        "billions?", "dozens?", "a couple of", "half", "halves", "quarters? of", "three[ -]quarters", "a quarter",
+        "twice", "thrice", "double[ds]?", "doubling", "triple[ds]?", "quadruple[ds]?", "percent", "per cent",
+        "(?:ordered|bought|purchased|shopped|only|just) once", "once (?:a|per|every)",
+        "one (?:in|out of|customer|order|day|week|month|year|hundred|thousand|percent)",
+        "one-(?:third|half|quarter|fifth|tenth)", "(?:hundred|thousand|many)fold",
+    )) + r")(?![\w'’])"
 )  # fmt: skip
 
+# "See below" and "taken off above" point at the page; "make up", "sign up by" are verbs.
+_ON_PAGE = "(?<!see )(?<!off )(?<!shown )(?<!listed )(?<!link )(?<!items )(?<!picks )(?<!range )(?<!offer )"
+_NO_VERB = "".join(
+    f"(?<!{verb} )"
+    for verb in ("make", "makes", "made", "add", "adds", "sum", "sums", "end", "ends", "pick", "picks", "sign",
+                 "signed", "take", "takes", "come", "comes", "set", "give", "gives", "keep", "look", "put",
+    "write", "it", "cut",
+                 "break", "slow", "wind", "bring", "brings")
+)  # fmt: skip
 _UPWARD = _words(
-    "above", "higher", "more than", "more often", "more likely", "over-?represented", "growing", "grew", "grows",
-    "rising", "rose", "increas(?:e|es|ed|ing)", "exceeds?", "outperforms?", "greater", "larger", "bigger",
-    "faster than", "longer than", "gain(?:ed|ing|s)", "climb(?:ed|ing|s)",
+    f"{_ON_PAGE}above", "higher", "more than", "more often", "more frequent(?:ly)?", "more likely", "over-?represented",
+    "growing", "grew", "grows", "grown", "rising", "rose", "risen", "increas(?:e|es|ed|ing)", "exceed(?:s|ed|ing)?",
+    "outperforms?", "outspends?", "surpass(?:es|ed)?", "greater", "larger", "bigger", "faster than", "longer than",
+    "gain(?:ed|ing|s)", "climb(?:ed|ing|s)", "soar(?:ed|ing|s)", "surg(?:ed|ing|es)",
+    "(?:is|are|was|went|go|goes) up",
+    f"{_NO_VERB}up (?:from|by|on|◆|compared)", "ahead of", "over-?average",
 )  # fmt: skip
 _DOWNWARD = _words(
-    "below", "lower", "less than", "less often", "less likely", "fewer", "under-?represented", "shrinking",
-    "shrank", "shrinks", "falling", "fell", "declin(?:e|es|ed|ing)", "decreas(?:e|es|ed|ing)", "dropp(?:ed|ing)",
-    "smaller", "slower than", "shorter than",
+    f"{_ON_PAGE}below", "lower", "less than", "less often", "less frequent(?:ly)?", "less likely", "fewer",
+    "under-?represented", "shrinking", "shrank", "shrinks", "shrunk", "falling", "fell", "fallen",
+    "declin(?:e|es|ed|ing)",
+    "decreas(?:e|es|ed|ing)", "dropp(?:ed|ing)", "smaller", "slower than", "shorter than", "plung(?:ed|ing|es)",
+    "(?:is|are|was|went|goes) down", f"{_NO_VERB}down (?:by|on|◆|compared)", "lags?", "lagging", "lost customers",
+    "trails? behind", "falls? (?:short|behind)",
 )  # fmt: skip
 _TOP = _words(
     "highest", "largest", "biggest", "greatest", "best-?selling", "number one", "no\\. one", "ranks? first",
     "the most (?:active|valuable|loyal|frequent|recent|important|popular|engaged|profitable)", "top-ranked",
     "top customers?", "leads? all", "most of all", "fastest-growing", "most popular", "most valuable",
+    "top (?:segment|group|spenders?)", "first place", "comes? first", "richest",
 )  # fmt: skip
 _BOTTOM = _words(
     "lowest", "smallest", "the least (?:active|valuable|loyal|frequent|recent|important|popular|engaged|profitable)",
-    "ranks? last", "fewest of all",
+    "ranks? last", "comes? last", "last place", "fewest of all", "poorest",
 )  # fmt: skip
-_AVERAGE = _words("(?:above|below|than) (?:the )?average", "twice the average")
+_AVERAGE = _words("(?:above|below|than) (?:the )?average", "twice the average", "(?:above|below)-average")
 
 #: Pressure that needs a real end date stated in the same text.
 _TIME_URGENCY = _words(
@@ -92,7 +132,8 @@ _SENSITIVE = _words(
     "diabet\\w*", "depression", "cancer", "addict\\w*", "obes\\w*",
 )  # fmt: skip
 
-_DIGIT = re.compile(r"\d[\d.,:/%-]*")
+# Digits of any script, and the signs that are figures without being digits: ½, ², ①, Ⅳ.
+_DIGIT = re.compile(r"\d[\d.,:/%-]*|[\u00bc-\u00be\u00b2\u00b3\u00b9\u2070-\u2089\u2150-\u218b\u2460-\u249b]+")
 _SHOUTING = re.compile(r"(?<!\w)[A-Z]{5,}(?!\w)|(?<!\w)[A-Z]{3,}(?: [A-Z]{2,})+(?!\w)")
 _UNFILLED = re.compile(
     r"\{\{|\}\}|\{%|%\}|\$\{|<<|>>|(?i:\b(?:todo|tbd|lorem ipsum|xxx+|placeholder|insert \w+ here)\b)"
@@ -100,7 +141,58 @@ _UNFILLED = re.compile(
 _LINK = re.compile(r"(?i)\b(?:https?://|www\.)\S*|\b[\w-]+\.(?:com|net|org|io|shop)\b")
 _MAIL = re.compile(r"\S+@\S+")
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+|\n+")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+#: What joins a figure to the name whose share it is.
+_THEN_NAME = re.compile(r"(?i)(?: of [\w ]{0,25})? (?:is|are|goes to|go to|comes? from|comes? through) ")
+_NAME_THEN = re.compile(
+    r"(?i)^ (?:takes|makes up|makes|accounts for|stands for) ◆|^ \(◆(?:\)| of (?:their |the )?(?:order )?lines)"
+)
+_KINDS = {
+    FactKind.MONEY: "money", FactKind.SHARE: "a share", FactKind.DAYS: "a number of days", FactKind.COUNT: "a count",
+    FactKind.RANK: "a rank", FactKind.DELTA: "a difference", FactKind.NAME: "a name", FactKind.TEXT: "a text",
+    FactKind.DATE: "a date",
+}  # fmt: skip
 _MARK = "\u25c6"  # stands where a fact stood
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A fact and the form in which it would stand here."""
+
+    fact: Fact
+    form: str | None
+
+    @property
+    def letter(self) -> str:
+        return writing_class(self.fact, self.form)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A place where a fact stands: as it is written there, and the facts it can be (one in placeholder text)."""
+
+    written: str
+    candidates: tuple[_Candidate, ...]
+
+    @property
+    def is_name(self) -> bool:
+        return any(one.fact.kind in {FactKind.NAME, FactKind.TEXT} for one in self.candidates)
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """A text with a mark for every slot, and the slots in order."""
+
+    text: str
+    slots: tuple[_Slot, ...]
+
+    def by_sentence(self) -> list[_Marked]:
+        parts, start = [], 0
+        for sentence in sentences(self.text):
+            end = start + sentence.count(_MARK)
+            parts.append(_Marked(sentence, self.slots[start:end]))
+            start = end
+        return parts
 
 
 def sentences(text: str) -> list[str]:
@@ -143,6 +235,11 @@ def _hits(pattern: re.Pattern[str], text: str) -> list[str]:
     return list(dict.fromkeys(match[0].strip() for match in pattern.finditer(text)))
 
 
+def spoken_figures(text: str) -> list[str]:
+    """Every figure in `text`, in digits or in words."""
+    return _hits(_DIGIT, text) + _hits(_NUMBER_WORDS, text)
+
+
 def _figures(text: str) -> list[Finding]:
     return [
         Finding("digit", f"{hit!r} is not from a fact: name the fact with {{{{key}}}}.") for hit in _hits(_DIGIT, text)
@@ -152,24 +249,58 @@ def _figures(text: str) -> list[Finding]:
     ]
 
 
-def _directions(sentence: str, facts: Iterable[Fact]) -> list[Finding]:
+def _marked_template(template: str, facts: FactBook) -> _Marked:
+    slots: list[_Slot] = []
+
+    def mark(match: re.Match[str]) -> str:
+        fact = facts.get(match[1])
+        form = match[2] or None
+        is_known = fact is not None and (form is None or form in forms_of(fact.kind))
+        slots.append(_Slot(match[0], (_Candidate(fact, form),) if fact is not None and is_known else ()))
+        return _MARK
+
+    return _Marked(PLACEHOLDER.sub(mark, template.replace(_MARK, " ")), tuple(slots))
+
+
+def _marked_rendering(text: str, facts: FactBook) -> _Marked:
+    text = text.replace(_MARK, " ")
+    parts, slots, end = [], [], 0
+    for span in find_renderings(text, facts):
+        parts += [text[end : span.start], _MARK]
+        candidates = tuple(_Candidate(fact, form) for fact, form in span.candidates)
+        slots.append(_Slot(text[span.start : span.end], candidates))
+        end = span.end
+    return _Marked("".join([*parts, text[end:]]), tuple(slots))
+
+
+def _directions(marked: _Marked) -> list[Finding]:
     """Direction and rank words of one sentence that no fact named in the same sentence carries."""
-    deltas = [fact.number for fact in facts if fact.kind is FactKind.DELTA]
-    ranks = [fact for fact in facts if fact.kind is FactKind.RANK]
+    sentence = marked.text
+    marks = [match.start() for match in re.finditer(_MARK, sentence)]
+    # A rendering that can also be no delta carries no direction of its own, so it proves nothing on its own either.
+    deltas = {
+        place: [one for one in slot.candidates if one.fact.kind is FactKind.DELTA]
+        for place, slot in zip(marks, marked.slots, strict=True)
+    }
+    known = [one.fact.number for ones in deltas.values() for one in ones]
     found = []
     for pattern, sign in ((_UPWARD, 1), (_DOWNWARD, -1)):
-        for hit in _hits(pattern, sentence):
-            if not deltas:
+        for match in pattern.finditer(sentence):
+            hit = match[0].strip()
+            if not known:
                 found.append(
                     Finding("direction_without_fact", f"{hit!r}: a direction needs a delta fact in its sentence.")
                 )
-            elif not any(delta * sign > 0 for delta in deltas):
+                continue
+            beside = _beside(match, sentence, deltas)
+            if not any(number * sign > 0 for number in (beside or known)):
                 found.append(Finding("wrong_direction", f"{hit!r}: the delta in this sentence says the opposite."))
-    if not deltas:
+    if not known:
         found += [
             Finding("direction_without_fact", f"{hit!r}: a comparison needs a delta fact in its sentence.")
             for hit in _hits(_AVERAGE, sentence)
         ]
+    ranks = [one.fact for slot in marked.slots for one in slot.candidates if one.fact.kind is FactKind.RANK]
     for pattern, is_top in ((_TOP, True), (_BOTTOM, False)):
         for hit in _hits(pattern, sentence):
             if not ranks:
@@ -177,6 +308,194 @@ def _directions(sentence: str, facts: Iterable[Fact]) -> list[Finding]:
             elif not any(rank.number == (1 if is_top else rank.of) for rank in ranks):
                 found.append(Finding("wrong_rank", f"{hit!r}: the rank in this sentence is another."))
     return found
+
+
+def _beside(match: re.Match[str], sentence: str, deltas: dict[int, list[_Candidate]]) -> list[float]:
+    """The deltas that a direction word touches ("◆ above", "up by ◆"), which then decide alone."""
+    touching = []
+    for place, ones in deltas.items():
+        before, after = sentence[place + 1 : match.start()], sentence[match.end() : place]
+        touches = (place < match.start() and re.fullmatch(r"[ (]*", before)) or (
+            place >= match.end() and re.fullmatch(r"(?: by| of|,)?[ (]*", after)
+        )
+        if ones and (touches or match.start() <= place < match.end()):
+            touching += [one.fact.number for one in ones]
+    return touching
+
+
+def _places(marked: _Marked) -> list[Finding]:
+    """Slots of one sentence whose neighbouring words speak of another unit or another subject matter."""
+    found = []
+    marks = [match.start() for match in re.finditer(_MARK, marked.text)]
+    for number, slot in enumerate(marked.slots):
+        start = marks[number - 1] + 1 if number else 0
+        end = marks[number + 1] if number + 1 < len(marks) else len(marked.text)
+        place = _Place(marked, number, marked.text[start : marks[number]], marked.text[marks[number] + 1 : end])
+        verdicts = [place.judge(candidate) for candidate in slot.candidates]
+        if verdicts and all(verdict is not None for verdict in verdicts):
+            found += [verdict for verdict in verdicts[:1] if verdict is not None]
+    return found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One slot in its sentence, with the words up to the slots on either side."""
+
+    sentence: _Marked
+    number: int
+    left: str
+    right: str
+
+    def judge(self, one: _Candidate) -> Finding | None:
+        """What is wrong with the fact in this place; None when nothing is."""
+        written = self.sentence.slots[self.number].written
+        for frame in UNIT_FRAMES:
+            # A delta with its sign ("+12%") is a difference and no share, so it stands only where differences do.
+            is_signed = one.fact.kind is FactKind.DELTA and not one.form and "V" not in frame.allowed
+            is_allowed = one.letter in frame.allowed and not (is_signed and frame.says != "a direction")
+            if not is_allowed and frame.matches(self.left, self.right):
+                kind = _KINDS[one.fact.kind]
+                return Finding("wrong_unit", f"{written} is {kind}; the words beside it say {frame.says}.")
+        if said := self._other_subject(one):
+            return Finding("wrong_key", f"{written} is {one.fact.key}; the words beside it speak of {said}.")
+        return None
+
+    def _other_subject(self, one: _Candidate) -> str:
+        """The subject matter that the words around the slot speak of, when it is not the fact's own."""
+        fact = one.fact
+        if fact.kind in {FactKind.NAME, FactKind.TEXT, FactKind.DATE}:
+            return ""
+        if said := self._other_name(fact):
+            return said
+        topic = topic_of(fact.key)
+        if topic is None:
+            return ""
+        clause, text = self._clause(), self.sentence.text
+        if is_shop_wide(fact.key):
+            if not SHOP_WORDS.search(clause) and not (SHOP_WORDS.search(text) and self._has_counterpart(fact)):
+                return "the segment, not of the shop"
+        elif fact.kind is not FactKind.DELTA and self._is_shop_s(fact):
+            return "the shop as a whole"
+        if is_change(fact.key) and not CHANGE_WORDS.search(text):
+            return "something else than a change since the last run"
+        if topic.name == "list_price" and self._is_other_price(clause):
+            return "the price to pay"
+        settled = False
+        for frame in TOPIC_FRAMES:
+            if one.letter in frame.judged and frame.matches(self.left, self.right):
+                if topic.name in frame.topics:
+                    settled |= frame.is_decisive
+                # People who can be reached are customers too, but then the sentence must say so; and "of orders" goes
+                # with whatever else the clause is about.
+                elif self._is_said_elsewhere(fact, topic.name, frame.topics):
+                    settled = True
+                elif not (topic.is_required and topic.own.search(text)) and not (
+                    (topic.name == "basket" or not frame.is_decisive) and topic.own.search(clause)
+                ):
+                    return " or ".join(sorted(frame.topics))
+        if settled:
+            return ""
+        # A figure that stands alone (a struck price, a cell) has no words that could say anything else.
+        if topic.is_required and len(_WORD.findall(text)) >= 3 and not topic.own.search(text):
+            return "something else: it needs words of its own subject"
+        return self._by_words(topic.name, fact, clause) or self._by_words(topic.name, fact, text)
+
+    def _by_words(self, own: str, fact: Fact, words: str) -> str:
+        if TOPICS[own].own.search(words) or self._names_family(fact):
+            return ""
+        others = [
+            topic.name
+            for topic in TOPICS.values()
+            if topic.other is not None and group_of(fact) in topic.groups and topic.other.search(words)
+        ]
+        return " or ".join(others)
+
+    def _clause(self) -> str:
+        """The words that belong to this slot: up to the next slot of a figure, comma or conjunction."""
+        left, right = BOUNDARY.split(self.left)[-1], BOUNDARY.split(self.right)[0]
+        return f"{left}{_MARK}{right}"
+
+    def _is_shop_s(self, fact: Fact) -> bool:
+        """Whether the words around say that this is the shop's own figure, where the fact is a segment's."""
+        topic = topic_of(fact.key)
+        if fact.subject == SHOP or topic is None or "delta" not in topic.groups:
+            return False
+        if topic.name in {"customers", "revenue"}:
+            return False
+        clause = self._clause()
+        left, _, right = clause.partition(_MARK)
+        return SHOP_LEFT.search(left) is not None or SHOP_RIGHT.search(right) is not None
+
+    def _has_counterpart(self, fact: Fact) -> bool:
+        """Whether the segment's own figure stands in the sentence beside the shop's."""
+        wanted = fact.key.removesuffix("_shop")
+        return any(one.fact.key == wanted for slot in self.sentence.slots for one in slot.candidates)
+
+    def _is_said_elsewhere(self, fact: Fact, own: str, topics: frozenset[str]) -> bool:
+        """Whether another slot holds what the frame speaks of: "1,900 of the 3,412 customers can be reached"."""
+        return own == "customers" and any(
+            (topic := topic_of(one.fact.key)) is not None and topic.name in topics - {"customers"}
+            for place, slot in enumerate(self.sentence.slots)
+            if place != self.number
+            for one in slot.candidates
+            if one.fact.kind is fact.kind
+        )
+
+    def _is_other_price(self, clause: str) -> bool:
+        """Whether a list price stands where nothing says that it is the price before."""
+        return _WORD.search(clause) is not None and not TOPICS["list_price"].own.search(clause)
+
+    def _names_family(self, fact: Fact) -> bool:
+        family = family_of(fact.key)
+        return family is not None and any(
+            named is not None and named[0] == family[0]
+            for slot in self.sentence.slots
+            if slot.is_name
+            for named in [family_of(slot.candidates[0].fact.key)]
+        )
+
+    def _named_share(self, fact: Fact) -> str:
+        """The name whose share must stand here ("◆ are {{category2}}"), where the fact is no share of a name."""
+        if topic_of(fact.key) is None:
+            return ""
+        slots = self.sentence.slots
+        after = slots[self.number + 1] if self.number + 1 < len(slots) and _THEN_NAME.fullmatch(self.right) else None
+        before = (
+            slots[self.number - 1] if self.number and _NAME_THEN.search(f"{self.left}{_MARK}{self.right}") else None
+        )
+        for slot in (after, before):
+            for one in slot.candidates if slot is not None and slot.is_name else ():
+                named = family_of(one.fact.key)
+                if named is not None and named[0] in {"category", "brand", "channel"}:
+                    return "".join(named)
+        return ""
+
+    def _other_name(self, fact: Fact) -> str:
+        """The name beside which a figure stands that belongs to another name (`category1_share` beside category2)."""
+        family = family_of(fact.key)
+        if family is None:
+            return self._named_share(fact)
+        marks = [match.start() for match in re.finditer(_MARK, self.sentence.text)]
+        near: list[tuple[int, frozenset[tuple[str, str]]]] = []
+        for place, slot in zip(marks, self.sentence.slots, strict=True):
+            named = frozenset(
+                own
+                for one in slot.candidates
+                if one.fact.kind is FactKind.NAME and (own := family_of(one.fact.key)) is not None
+            )
+            if named:
+                near.append((abs(place - marks[self.number]), named))
+        same = [(distance, named) for distance, named in near if any(name == family[0] for name, _ in named)]
+        if not near:
+            return ""
+        if not same:
+            # A price may stand beside the category of the goods.
+            others = sorted({name for _, named in near for name, _ in named})
+            return "" if family[0] == "product" else " or ".join(others)
+        nearest = min(distance for distance, _ in same)
+        if any(family in named for distance, named in same if distance <= nearest + 3):
+            return ""
+        return " or ".join(sorted({f"{name}{index}" for distance, named in same for name, index in named}))
 
 
 def ungrounded(template: str, facts: FactBook, subject: str | None = None) -> list[Finding]:
@@ -196,14 +515,12 @@ def ungrounded(template: str, facts: FactBook, subject: str | None = None) -> li
             found.append(Finding("unknown_form", f"{{{{{key}|{form}}}}}: a {fact.kind.value} has no such form."))
         if subject is not None and fact.subject not in {subject, SHOP}:
             found.append(Finding("wrong_subject", f"{{{{{key}}}}} is about {fact.subject}, not {subject}."))
-    residual = PLACEHOLDER.sub(_MARK, template)
+    marked = _marked_template(template, facts)
+    residual = marked.text
     found += [
         Finding("unfilled_placeholder", f"{hit!r} is left over from a form.") for hit in _hits(_UNFILLED, residual)
     ]
-    found += _figures(residual)
-    for sentence in sentences(template):
-        named = [facts.get(match[1]) for match in PLACEHOLDER.finditer(sentence)]
-        found += _directions(PLACEHOLDER.sub(_MARK, sentence), [fact for fact in named if fact is not None])
+    found += _statements(marked)
     used = {match[1] for match in PLACEHOLDER.finditer(template)}
     found += pressure_and_claims(
         residual,
@@ -218,18 +535,115 @@ def ungrounded(template: str, facts: FactBook, subject: str | None = None) -> li
     return list(dict.fromkeys(found))
 
 
+def _statements(marked: _Marked) -> list[Finding]:
+    """Figures outside the slots, and what the sentences around the slots claim."""
+    found = _figures(marked.text)
+    for sentence in marked.by_sentence():
+        found += _directions(sentence)
+        found += _places(sentence)
+    return found
+
+
 def without_facts(text: str, facts: FactBook) -> str:
     """A rendered text with every rendering of a fact taken out (longest first); what is left is the writer's own."""
-    for words in every_rendering(facts):
-        if any(character.isalnum() for character in words):
-            text = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", _MARK, text)
-    return text
+    return _marked_rendering(text, facts).text
 
 
-def ungrounded_rendered(text: str, facts: FactBook) -> list[Finding]:
-    """Digits and number words in a rendered text that are no rendering of one of its facts.
+def ungrounded_rendered(text: str, facts: FactBook, subject: str | None = None) -> list[Finding]:
+    """Everything that a rendered text says in figures and its facts do not.
 
-    Weaker than `ungrounded`, because a rendering cannot say which fact it came from: use it on text whose template
-    is gone (a person's edit, a stored draft).
+    Every stretch that is a rendering of a fact is taken for it (longest first); digits and number words that are left,
+    and words beside a figure that fit none of the facts written so, are findings. With `subject`, a figure that is
+    only another subject's is one too. Weaker than `ungrounded`, because a rendering can be several facts': use it on
+    text whose template is gone (a person's edit, a stored draft).
     """
-    return list(dict.fromkeys(_figures(without_facts(text, facts))))
+    marked = _marked_rendering(text, facts)
+    found = []
+    if subject is not None:
+        found = [
+            Finding("wrong_subject", f"{slot.written!r} is about {slot.candidates[0].fact.subject}, not {subject}.")
+            for slot in marked.slots
+            if all(one.fact.subject not in {subject, SHOP} for one in slot.candidates)
+        ]
+    return list(dict.fromkeys(found + _statements(marked)))
+
+
+def _word_set(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
+
+_ENGLISH = _word_set(
+    "a about after all also an and any are as at be been before best but buy by can come customers do each every for",
+    "from get give had has have here how if in into is it its keep last like look make many may more most new no not",
+    "now of off on one or order other our out over own people see segment send share shop show so some such take tell",
+    "than that the their them then there these they this those through time to too until up us use was way we welcome",
+    "were what when where which while who will with write you your",
+)
+_FOREIGN = _word_set(
+    "der die das und ist nicht mit für von den dem ein eine einen sie wir ihr auf aus werden sind kunden",
+    "le la les des une est et pas pour dans avec sur vous nous qui que ils elles leur leurs du au aux cette",
+    "el los las una y es con por para su sus que del muy más nuestros clientes ustedes",
+    "il gli della delle che per con sono una nel questo e di non più clienti",
+    "het een van zijn met voor niet deze klanten wij ze naar ook worden",
+    "o os um uma não com em seus nossos da do para mais são dos",
+) - _word_set("a do are the die in on an de")
+_LEAST_WORDS = 6
+
+
+def _not_english(text: str) -> bool:
+    """Whether the writer's own words are in another script or have another language's function words."""
+    letters = [letter for letter in text if letter.isalpha()]
+    strange = sum(ord(letter) > 0x24F for letter in letters)
+    if strange > max(2, len(letters) // 10):
+        return True
+    words = [word.lower() for word in _WORD.findall(text)]
+    if len(words) < _LEAST_WORDS:
+        return False
+    english, foreign = sum(word in _ENGLISH for word in words), sum(word in _FOREIGN for word in words)
+    return foreign > english or (len(words) >= 2 * _LEAST_WORDS and english * 12 < len(words))
+
+
+def _repeats(text: str) -> str:
+    """What `text` says over and over, shortened; empty when it does not."""
+    words = [word.lower() for word in _WORD.findall(text.replace(_MARK, " x "))]
+    for place in range(len(words) - 4):
+        if len(set(words[place : place + 5])) == 1:
+            return words[place]
+    said = Counter(" ".join(_WORD.findall(sentence.lower())) for sentence in sentences(text))
+    for sentence, times in said.most_common(1):
+        if times >= 3 and len(sentence.split()) >= 3:
+            return sentence[:60]
+    threes = Counter(zip(words, words[1:], words[2:], strict=False))
+    if len(words) >= 40 and len(threes) * 2 < len(words):
+        return " ".join(threes.most_common(1)[0][0])
+    return ""
+
+
+def text_findings(
+    where: str, text: str, facts: FactBook, subject: str | None, *, longest: int, shortest: int = 1
+) -> list[Finding]:
+    """Everything wrong with one text field of an answer; every detail begins with `where`.
+
+    `longest` and `shortest` are characters of the text as it will be read, with its facts written out (of the template
+    itself when a placeholder is unknown). Beside `ungrounded`: length, repetition, and another language than English.
+    """
+    try:
+        length = len(render(text, facts).strip())
+    except UnknownFactError:
+        length = len(text.strip())
+    found: list[Finding] = []
+    if length == 0:
+        found.append(Finding("empty", "there is no text."))
+    elif length < shortest:
+        found.append(Finding("too_short", f"{length} characters; write at least {shortest}."))
+    if length > longest:
+        found.append(Finding("too_long", f"{length:,} characters; keep it under {longest:,}."))
+    # A flood is cut before it is read: the rules below say no more about its rest.
+    text = text[: 4 * longest + 400]
+    residual = PLACEHOLDER.sub(_MARK, text)
+    if repeated := _repeats(residual):
+        found.append(Finding("repetition", f"{repeated!r} again and again: say it a single time."))
+    if _not_english(residual.replace(_MARK, " ")):
+        found.append(Finding("not_english", "write in English."))
+    found += ungrounded(text, facts, subject)
+    return [Finding(finding.rule, f"{where}: {finding.detail}") for finding in dict.fromkeys(found)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segmentation_assets.language.facts import Fact, FactBook, FactKind
-from segmentation_assets.language.rendering import forms_of, render_fact
+from segmentation_assets.language.rendering import render_fact
 from segmentation_assets.language.task import Block, ChoicesBlock, FactsBlock, Task
 
 
@@ -38,9 +38,18 @@ def _fact_lines(facts: FactBook) -> list[str]:
     return [_fact_line(fact, facts.currency) for fact in facts]
 
 
+#: Forms worth the room in a prompt; a text may use all of `forms_of`.
+_TOLD: Mapping[FactKind, tuple[str, ...]] = {
+    FactKind.DELTA: ("above", "more", "up"),
+    FactKind.RANK: ("highest", "largest"),
+    FactKind.COUNT: ("times",),
+    FactKind.DATE: ("short",),
+}
+
+
 def _fact_line(fact: Fact, currency: str) -> str:
     value = render_fact(fact, currency)
     if fact.kind in {FactKind.NAME, FactKind.TEXT}:
         value = '"' + value.replace('"', "'") + '"'
-    forms = ", ".join(f"|{form}" for form in sorted(forms_of(fact.kind)))
+    forms = ", ".join(f"|{form}" for form in _TOLD.get(fact.kind, ()))
     return f"- {{{{{fact.key}}}}}: {value} ({fact.kind.value}{f'; forms {forms}' if forms else ''})"

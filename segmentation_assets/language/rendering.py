@@ -13,11 +13,13 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 
 from segmentation_assets.language.facts import DeltaUnit, Fact, FactBook, FactKind
 
-PLACEHOLDER = re.compile(r"\{\{\s*([^{}|]*?)\s*(?:\|\s*([^{}|]*?)\s*)?\}\}")
+#: Possessive, because a model may send a flood of spaces, and a pattern that tries all ways to share them never ends.
+PLACEHOLDER = re.compile(r"\{\{\s*+([^{}|\s]*+)\s*+(?:\|\s*+([^{}|\s]*+)\s*+)?+\}\}")
 
 _SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "KRW": "₩", "BRL": "R$"}
 _NO_CENTS = frozenset({"JPY", "KRW", "VND", "CLP", "ISK", "HUF"})
@@ -185,3 +187,75 @@ def every_rendering(facts: FactBook) -> list[str]:
         render_fact(fact, facts.currency, form) for fact in facts for form in (None, *sorted(forms_of(fact.kind)))
     }
     return sorted(written, key=lambda words: (-len(words), words))
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a rendered text that is the rendering of one or more facts, as (fact, form)."""
+
+    start: int
+    end: int
+    candidates: tuple[tuple[Fact, str | None], ...]
+
+
+def renderings_of(facts: FactBook) -> dict[str, tuple[tuple[Fact, str | None], ...]]:
+    """Every rendering and the facts and forms that are written so, plain forms first, in the order of the book."""
+    written: dict[str, list[tuple[Fact, str | None]]] = {}
+    for fact in facts:
+        seen = set()
+        for form in (None, *sorted(forms_of(fact.kind))):
+            words = render_fact(fact, facts.currency, form)
+            # A delta keeps each of its forms: "size" says no direction, where another form with the same words does.
+            if words not in seen:
+                written.setdefault(words, []).append((fact, form))
+                seen.add(words)
+    return {words: tuple(pairs) for words, pairs in written.items()}
+
+
+_BOUGHT = re.compile(r"(?i)\b(?:ordered|bought|purchased|shopped|placed an order)(?: only| just)? $")
+
+#: "Makes up 29%" holds the share 29% and no "up 29%".
+_VERB_UP = re.compile(r"(?i)\b(?:mak(?:es?|ing)|made|adds?|adding|sums?|tak(?:es?|ing)|brings?|comes?|ends?) $")
+
+
+def find_renderings(text: str, facts: FactBook) -> list[Span]:
+    """Where facts stand in a rendered text: longest renderings first, never overlapping, in the order of the text.
+
+    A rendering counts with its first letter in upper case too (the start of a sentence), and not inside a longer
+    word or figure: the count 412 does not stand in "3,412" nor in "412%". "Once" counts after a verb of buying only.
+    """
+    spans: list[Span] = []
+    taken = bytearray(len(text))
+    written = renderings_of(facts)
+    for words in sorted(written, key=lambda words: (-len(words), words)):
+        if not any(letter.isalnum() for letter in words):
+            continue
+        for spelling in dict.fromkeys((words, words[:1].upper() + words[1:])):
+            start = text.find(spelling)
+            while start >= 0:
+                end = start + len(spelling)
+                is_free = not any(taken[start:end]) and _stands_alone(text, start, end)
+                if words == "once":
+                    is_free = is_free and _BOUGHT.search(text[:start]) is not None
+                elif words.startswith(("up ", "down ")):
+                    is_free = is_free and _VERB_UP.search(text[:start]) is None
+                if is_free:
+                    spans.append(Span(start, end, written[words]))
+                    taken[start:end] = b"\x01" * (end - start)
+                start = text.find(spelling, start + 1)
+    return sorted(spans, key=lambda span: span.start)
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    before, after = text[:start][-2:], text[end : end + 2]
+    if _is_word(text[start]) and before and _is_word(before[-1]):
+        return False
+    if _is_word(text[end - 1]) and after and _is_word(after[0]):
+        return False
+    if text[start].isdigit() and re.search(r"\d[.,:/-]$|[€$£¥₹₩+]$|(?<![\w ])-$", before):
+        return False
+    return not (text[end - 1].isdigit() and re.match(r"[.,:/-]\d|%| %", after))
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"

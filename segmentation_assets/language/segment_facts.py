@@ -14,7 +14,16 @@ from typing import Any
 
 import polars as pl
 
-from segmentation_assets.language.facts import MINIMUM_CELL, DeltaUnit, Fact, FactBook, FactKind, clean_name
+from segmentation_assets.language.facts import (
+    MINIMUM_CELL,
+    DeltaUnit,
+    Fact,
+    FactBook,
+    FactKind,
+    clean_name,
+    is_few,
+    withheld_sizes,
+)
 from segmentation_assets.language.grounding import mentions_of_people
 
 #: Segments outside the clustering.
@@ -102,12 +111,18 @@ def gather_segment_facts(
     AXIS_choice and AXIS_evidence. `offers`: by (axis, segment_id).
     `previous`: segment_summary of the run before, None at the first. Segments under `minimum_cell` customers get
     facts of their size and the names of their categories only.
+
+    Facts that must not be sent say so: their numerator is given, or `stays` where a small group could be had from
+    several facts together (the sizes of an axis, the size before a change, the people behind a share of lines). A
+    column `known_customers` of `metrics` says how many customers a mean or median is over.
     """
     rows = summary.sort("axis", "segment_id").to_dicts()
     before = {(row["axis"], row["segment_id"]): row for row in (previous.to_dicts() if previous is not None else [])}
     measured = _nested(metrics, "metric")
     leading = _drivers(drivers)
     shares = _mix(mix, sensitive_categories)
+    told_apart = _told_apart(rows, minimum_cell)
+    shop_before = {axis: sum(_people(row) for (a, _), row in before.items() if a == axis) for axis, _ in before}
     turns: dict[tuple[str, str], int] = {}
     gathered = []
     for row in rows:
@@ -124,25 +139,31 @@ def gather_segment_facts(
         facts = _size_facts(row, peers, customers)
         own_mix = shares.get(place, {})
         own_drivers = leading.get(place, ())
-        categories = tuple(name for name, *_ in own_mix.get("category", ())) or tuple(
+        categories = tuple(value.name for value in own_mix.get("category", ())) or tuple(
             name
             for driver in own_drivers
             if "=" in driver.feature and driver.strength >= 0.3
             for name in [clean_name(driver.feature.partition("=")[2].replace("_", " "))]
             if name and not name.startswith("(") and not is_sensitive(name, sensitive_categories)
         )
-        facts += _name_facts(own_mix, categories, with_figures=not is_small)
+        facts += _name_facts(own_mix, categories, minimum_cell, with_figures=not is_small)
         if not is_small:
             facts += _behaviour_facts(row, measured.get(place, {}), peers)
             if stabilities and (stability := stabilities.get(axis)) is not None and math.isfinite(stability):
                 facts.append(("stability", FactKind.SHARE, max(0.0, min(1.0, stability)), {}))
         facts += _offer_facts((offers or {}).get(place), sensitive_categories)
-        facts += _change_facts(row, before.get(place))
+        facts += _change_facts(row, before.get(place), shop_before.get(axis, 0), minimum_cell)
         facts.append(("minimum_cell", FactKind.COUNT, minimum_cell, {}))
         subject = f"{axis} {segment_id}"
         book = FactBook(
             tuple(
-                Fact(key, kind, value, subject=subject, customers=customers, **extra)
+                Fact(
+                    key,
+                    kind,
+                    value,
+                    subject=subject,
+                    **{"customers": customers, **extra, "stays": extra.get("stays", False) or key in told_apart[axis]},
+                )
                 for key, kind, value, extra in facts
             ),
             currency,
@@ -180,10 +201,42 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def _people(row: Mapping[str, object], column: str = "customers") -> int:
+    return int(str(row[column] or 0))
+
+
+#: Facts whose values of all segments of an axis add up to the shop's, or give those that do.
+_ADDITIVE = frozenset({
+    "customers", "customer_share", "customers_change", "reachable", "unreachable", "reachable_share", "revenue",
+    "revenue_share", "revenue_lean", "revenue_share_change",
+})  # fmt: skip
+_REACHABLE = frozenset({"reachable", "unreachable", "reachable_share"})
+
+
+def _told_apart(rows: Sequence[Mapping[str, object]], minimum_cell: int) -> dict[str, frozenset[str]]:
+    """Keys that stay on each axis, for they would tell a small group as the shop's total less the other segments."""
+    staying = {}
+    for axis in {str(row["axis"]) for row in rows}:
+        sizes = [(_people(row), _people(row, "reachable_customers")) for row in rows if row["axis"] == axis]
+        if withheld_sizes([size for size, _ in sizes], minimum_cell):
+            staying[axis] = _ADDITIVE
+        # The other axis tells how many are reachable in all, so this holds for them by themselves too.
+        elif withheld_sizes([reachable for _, reachable in sizes], minimum_cell) or withheld_sizes(
+            [size - reachable for size, reachable in sizes], minimum_cell
+        ):
+            staying[axis] = _REACHABLE
+        else:
+            staying[axis] = frozenset()
+    return staying
+
+
 def _nested(frame: pl.DataFrame, key: str) -> dict[tuple[str, str], dict[str, dict[str, float | None]]]:
     nested: dict[tuple[str, str], dict[str, dict[str, float | None]]] = {}
     for row in frame.to_dicts():
-        values = {name: _number(row[name]) for name in ("mean", "median", "overall_mean", "overall_median")}
+        values = {
+            name: _number(row.get(name))
+            for name in ("mean", "median", "overall_mean", "overall_median", "known_customers")
+        }
         nested.setdefault((row["axis"], row["segment_id"]), {})[row[key]] = values
     return nested
 
@@ -197,7 +250,21 @@ def _drivers(frame: pl.DataFrame) -> dict[tuple[str, str], tuple[Driver, ...]]:
     return {place: tuple(drivers) for place, drivers in found.items()}
 
 
-_Mix = dict[tuple[str, str], dict[str, list[tuple[str, float, float]]]]
+@dataclass(frozen=True)
+class _Value:
+    """A category, brand or channel: its share of the segment's lines and of the shop's, and the people behind it.
+
+    `others` is how many customers at least have a line of another value, None when there is no other.
+    """
+
+    name: str
+    own: float
+    overall: float
+    customers: int
+    others: int | None
+
+
+_Mix = dict[tuple[str, str], dict[str, list[_Value]]]
 
 
 def _mix(frame: pl.DataFrame, sensitive_categories: Sequence[str]) -> _Mix:
@@ -205,8 +272,15 @@ def _mix(frame: pl.DataFrame, sensitive_categories: Sequence[str]) -> _Mix:
     found: _Mix = {}
     if frame.is_empty():
         return found
+    place = ["axis", "segment_id", "dimension"]
+    # Read before the small values go, for they are other lines too: the most customers that any other value has.
+    ranked = frame.with_columns(
+        _first=pl.col("customers").max().over(place),
+        _second=pl.col("customers").sort(descending=True, nulls_last=True).slice(1, 1).first().over(place),
+        _is_first=pl.col("customers").rank("ordinal", descending=True).over(place) == 1,
+    ).with_columns(others=pl.when("_is_first").then("_second").otherwise("_first"))
     ordered = (
-        frame.filter((pl.col("line_share") >= 0.03) & (pl.col("value") != "(other)"))
+        ranked.filter((pl.col("line_share") >= 0.03) & (pl.col("value") != "(other)"))
         # Special and frequent at once: the share times the logarithm of how far it is from the shop's own.
         .with_columns(
             weight=pl.when(pl.col("dimension") == "category")
@@ -224,21 +298,25 @@ def _mix(frame: pl.DataFrame, sensitive_categories: Sequence[str]) -> _Mix:
             continue
         kept = found.setdefault((row["axis"], row["segment_id"]), {}).setdefault(row["dimension"], [])
         if len(kept) < 3:
-            kept.append((name, float(row["line_share"]), float(row["overall_share"])))
+            kept.append(
+                _Value(name, float(row["line_share"]), float(row["overall_share"]), _people(row), row["others"])
+            )
     return found
 
 
 def _size_facts(row: Mapping[str, object], peers: list[dict[str, object]], customers: int) -> list[_Loose]:
-    reachable = int(str(row["reachable_customers"] or 0))
+    reachable = _people(row, "reachable_customers")
+    unreachable = max(customers - reachable, 0)
+    all_of_them, some = {"numerator": customers}, {"numerator": min(reachable, customers)}
     facts: list[_Loose] = [
-        ("customers", FactKind.COUNT, customers, {}),
-        ("reachable", FactKind.COUNT, reachable, {}),
-        ("unreachable", FactKind.COUNT, max(customers - reachable, 0), {}),
+        ("customers", FactKind.COUNT, customers, all_of_them),
+        ("reachable", FactKind.COUNT, reachable, some),
+        ("unreachable", FactKind.COUNT, unreachable, {"numerator": unreachable}),
     ]
     if (share := _number(row["customer_share"])) is not None:
-        facts.append(("customer_share", FactKind.SHARE, share, {}))
+        facts.append(("customer_share", FactKind.SHARE, share, all_of_them))
     if customers:
-        facts.append(("reachable_share", FactKind.SHARE, reachable / customers, {}))
+        facts.append(("reachable_share", FactKind.SHARE, reachable / customers, some))
     if len(peers) > 1 and any(peer["segment_id"] == row["segment_id"] for peer in peers):
         larger = sum(int(str(peer["customers"])) > customers for peer in peers)
         facts.append(("size_rank", FactKind.RANK, larger + 1, {"of": len(peers)}))
@@ -246,18 +324,24 @@ def _size_facts(row: Mapping[str, object], peers: list[dict[str, object]], custo
 
 
 def _name_facts(
-    mix: Mapping[str, list[tuple[str, float, float]]], categories: tuple[str, ...], *, with_figures: bool
+    mix: Mapping[str, list[_Value]], categories: tuple[str, ...], minimum_cell: int, *, with_figures: bool
 ) -> list[_Loose]:
+    few_buy = {value.name for value in mix.get("category", ()) if is_few(value.customers, minimum_cell)}
     facts: list[_Loose] = [
-        (f"category{place}", FactKind.NAME, name, {}) for place, name in enumerate(categories[:3], start=1)
+        (f"category{place}", FactKind.NAME, name, {"stays": name in few_buy})
+        for place, name in enumerate(categories[:3], start=1)
     ]
     for dimension in ("category", "brand", "channel"):
-        for place, (name, own, overall) in enumerate(mix.get(dimension, ())[:3], start=1):
+        for place, value in enumerate(mix.get(dimension, ())[:3], start=1):
+            is_of_few = is_few(value.customers, minimum_cell)
             if dimension != "category":
-                facts.append((f"{dimension}{place}", FactKind.NAME, name, {}))
+                facts.append((f"{dimension}{place}", FactKind.NAME, value.name, {"stays": is_of_few}))
             if with_figures:
-                facts.append((f"{dimension}{place}_share", FactKind.SHARE, own, {}))
-                facts.append((f"{dimension}{place}_gap", FactKind.DELTA, own - overall, {"unit": DeltaUnit.POINTS}))
+                # A share of lines tells of those who have such lines, and of those who have other lines.
+                stays = is_of_few or (value.others is not None and is_few(value.others, minimum_cell))
+                gap = {"unit": DeltaUnit.POINTS, "stays": stays}
+                facts.append((f"{dimension}{place}_share", FactKind.SHARE, value.own, {"stays": stays}))
+                facts.append((f"{dimension}{place}_gap", FactKind.DELTA, value.own - value.overall, gap))
     return facts
 
 
@@ -313,16 +397,18 @@ def _behaviour_facts(
         own = given.get(metric) if given.get(metric) is not None else values.get(statistic)
         if own is None:
             continue
-        facts.append((key, kind, own, {}))
+        known = values.get("known_customers")
+        behind: dict[str, Any] = {} if known is None else {"customers": int(known)}
+        facts.append((key, kind, own, behind))
         overall = values.get(f"overall_{statistic}")
         if overall is None:
             continue
-        facts.append((f"{key}_shop", kind, overall, {}))
+        facts.append((f"{key}_shop", kind, overall, behind))
         if unit is DeltaUnit.RELATIVE:
             if overall > 1e-6:
-                facts.append((f"{key}_gap", FactKind.DELTA, own / overall - 1, {"unit": unit}))
+                facts.append((f"{key}_gap", FactKind.DELTA, own / overall - 1, {"unit": unit, **behind}))
         else:
-            facts.append((f"{key}_gap", FactKind.DELTA, own - overall, {"unit": unit}))
+            facts.append((f"{key}_gap", FactKind.DELTA, own - overall, {"unit": unit, **behind}))
     return facts
 
 
@@ -336,14 +422,19 @@ def _offer_facts(offer: Offer | None, sensitive_categories: Sequence[str]) -> li
     return facts
 
 
-def _change_facts(row: Mapping[str, object], before: Mapping[str, object] | None) -> list[_Loose]:
+def _change_facts(
+    row: Mapping[str, object], before: Mapping[str, object] | None, shop_before: int, minimum_cell: int
+) -> list[_Loose]:
     if before is None:
         return []
-    change = int(str(row["customers"] or 0)) - int(str(before["customers"] or 0))
-    facts: list[_Loose] = [("customers_change", FactKind.DELTA, change, {"unit": DeltaUnit.COUNT})]
+    size_before = _people(before)
+    # The size before is the size now less the change.
+    stays = is_few(size_before, minimum_cell) or is_few(shop_before - size_before, minimum_cell)
+    change = _people(row) - size_before
+    facts: list[_Loose] = [("customers_change", FactKind.DELTA, change, {"unit": DeltaUnit.COUNT, "stays": stays})]
     now, then = _number(row["revenue_share"]), _number(before["revenue_share"])
     if now is not None and then is not None:
-        facts.append(("revenue_share_change", FactKind.DELTA, now - then, {"unit": DeltaUnit.POINTS}))
+        facts.append(("revenue_share_change", FactKind.DELTA, now - then, {"unit": DeltaUnit.POINTS, "stays": stays}))
     return facts
 
 

@@ -2,17 +2,23 @@
 
 What belongs here: the words, as templates over facts. What does not: layout, footer and links (`layout`), and the
 name of a segment, which is the shop's own note and never shown to a customer.
+
+The words claim nothing that no table knows: not that something is new, liked by others or set aside for somebody.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from segmentation_assets.language.facts import FactBook
 from segmentation_assets.language.rendering import PLACEHOLDER, render
 
-#: Longest subject that phones show whole.
-LONGEST_SUBJECT = 60
+VARIANTS = ("A", "B")
+
+#: Longest subject that a phone shows whole, in characters; common phones cut between 40 and 50.
+PHONE_SUBJECT = 45
+#: Longest preheader that is of any use, in characters.
+LONGEST_PREHEADER = 110
 
 
 @dataclass(frozen=True)
@@ -27,192 +33,203 @@ class Copy:
     call_to_action: str
 
 
+#: The parts of a copy, in the order in which they are read.
+COPY_FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Copy))
+
+
 @dataclass(frozen=True)
 class _Words:
-    """Candidates in order of preference; the first whose facts exist (and whose subject is short enough) is used."""
+    """Candidates in order of preference; the first whose facts exist, and that fits what is chosen already, is used."""
 
     subjects: tuple[str, ...]
     preheaders: tuple[str, ...]
     openings: tuple[str, ...]
-    closings: tuple[str, ...]
+    closing: str
     call_to_action: str
 
 
 _WORDS: dict[str, tuple[_Words, _Words]] = {
     "loyal": (
         _Words(
-            ("A first look: {{product1}}", "A first look at {{category}}", "A first look, for our regulars"),
-            ("Set aside for regulars until {{valid_until|short}}.",),
-            (
-                "You know your {{category}}, so you get to see this early.",
-                "You know our shop well, so you get to see this early.",
-            ),
-            ("No code to enter and nothing to collect. It is yours to see early, until {{valid_until}}.",),
+            ("First look: {{product1}}", "An early look at {{category}}", "An early look, for you"),
+            ("For our regulars first, until {{valid_until|short}}.", "For our regulars first: {{product1}}.",
+             "For our regulars first."),
+            ("You know your way around {{category}}, so you get to see this early.",
+             "You know our shop well, so you get to see this early."),
+            "No code to enter and nothing to collect: just pick what you like.",
             "Take a first look",
         ),
         _Words(
-            ("For our regulars: picked from {{category}}", "For our regulars: a personal pick"),
-            ("{{product1}}, with our thanks.", "With our thanks."),
-            (
-                "Thank you for coming back to us. As a regular you get early access to what we picked in {{category}}.",
-                "Thank you for coming back to us. As a regular you get early access to what we picked.",
-            ),
-            ("Early access runs until {{valid_until}}. Take your time.",),
-            "See our picks",
+            ("Picks from {{category}}, for you", "Picked early, for you"),
+            ("With thanks: {{product1}}.",),
+            ("Thank you for coming back to us. It means you get early access to what we picked in {{category}}.",
+             "Thank you for coming back to us. It means you get early access to what we picked."),
+            "There is no rush. Take your time, and tell us if you are looking for something else.",
+            "See your picks",
         ),
     ),
     "active": (
         _Words(
             ("{{product1}}: a good next pick", "A good next pick from {{category}}", "A good next pick"),
-            ("Chosen to go with what you have.",),
-            (
-                "If {{category}} is on your list again, this is where we would start.",
-                "Planning your next order? This is where we would start.",
-            ),
-            ("See whether it suits you. We are glad to help with the choice.",),
-            "See the pick",
+            ("For when you are looking around.", "For when you are looking around: {{product1}}."),
+            ("If {{category}} is on your list again, this is where we would start.",
+             "Planning your next order? This is where we would start."),
+            "Not sure what suits you? We are glad to help you choose.",
+            "See what we picked",
         ),
         _Words(
-            ("Time for your next {{category}}?", "Time for your next order?"),
-            ("{{product1}} and what goes with it.", "Our picks for your next order."),
-            (
-                "You may be running low, or simply ready for something else. Here is what we picked in {{category}}.",
-                "You may be ready for something else. Here is what we picked.",
-            ),
-            ("Prefer something different? The whole range is a click away.",),
+            ("Anything from {{category}} next?", "What is next on your list?"),
+            ("If you could use an idea: {{product1}}.",),
+            ("You have your next order in mind already? Good. If not, see what we picked in {{category}}.",
+             "You have your next order in mind already? Good. If not, see what we picked."),
+            "Prefer something else? The whole range is a click away.",
             "Plan your next order",
         ),
     ),
     "new": (
         _Words(
-            ("A good second choice: {{product1}}", "A good second choice"),
-            ("Glad you found us. Here is where many go next.",),
-            (
-                "Glad you found us. If you enjoyed your order, {{product1}} is a natural next step.",
-                "Glad you found us. If you enjoyed your order, here is a natural next step.",
-            ),
-            ("Questions about your order? Just reply to this e-mail.",),
+            ("Where to go next: {{product1}}", "Where to go next"),
+            ("Glad you found us. Here is a tip.", "Our tip: {{product1}}."),
+            ("Glad you found us. If you enjoyed your order, this is where we would go next: {{product1}}.",),
+            "Questions about your order? Just reply to this e-mail.",
             "See what is next",
         ),
         _Words(
-            ("{{discount}} off, as a welcome", "Welcome. Here is what we would show you next"),
-            ("A small thank-you for your order.",),
-            ("Thank you for giving us a try. To make the next visit easy, we put these together for you.",),
-            ("Not for you? Have a look around; there is more where this came from.",),
-            "Use your welcome",
+            ("{{discount}} off, as a welcome", "Welcome. May we show you something?"),
+            ("A good place to look: {{product1}}.",),
+            ("Thank you for giving us a try. To make your next visit easy, we picked a little ahead for you.",),
+            "Not for you? There is more where this came from.",
+            "Have a look around",
         ),
     ),
     "lapsing": (
         _Words(
-            (
-                "It has been a while: {{discount}} off {{category}}",
-                "It has been a while: {{discount}} off",
-                "It has been a while",
-            ),
-            ("A welcome back until {{valid_until|short}}.",),
-            (
-                "We have not seen you for a while. Should {{category}} still be your thing, this may be a good moment.",
-                "We have not seen you for a while. This may be a good moment to look in.",
-            ),
-            ("Something we should have done better? Reply and tell us.",),
+            ("It has been a while: {{discount}} off for you", "It has been a while"),
+            ("Have a look at {{product1}}, until {{valid_until|short}}.", "Have a look at {{product1}}."),
+            ("We have not seen you for a while. Should {{category}} still be your thing, this may be a good moment.",
+             "We have not seen you for a while. If you feel like a look around, this may be a good moment."),
+            "Was something not as you expected? Reply and tell us.",
             "Come back and look",
         ),
         _Words(
-            ("We kept this in mind for you: {{product1}}", "We kept something in mind for you"),
-            ("{{discount}} off until {{valid_until|short}}.", "Worth a look until {{valid_until|short}}."),
-            (
-                "People who choose {{category}} tend to like these, and we thought of you.",
-                "We thought of you when we picked these.",
-            ),
-            ("If now is not the time, that is fine too. We will not write often.",),
-            "See what we kept",
+            ("Perhaps for you: {{product1}}", "Something you may like"),
+            ("{{discount}} off until {{valid_until|short}}.", "Worth a look until {{valid_until|short}}.",
+             "Worth a look until {{valid_until|short}}: {{product1}}.", "Worth a look: {{product1}}.", "Worth a look."),
+            ("If you still like {{category}}, this is what we would show you first.",
+             "If you came by today, this is what we would show you first."),
+            "If now is not the time for you, that is fine too.",
+            "See what we picked",
         ),
     ),
     "lapsed": (
         _Words(
             ("{{discount}} off, to say welcome back", "Welcome back"),
-            ("Good until {{valid_until|short}}, on the items inside.",),
-            ("It has been a long time, and we would like to see you again. To make it worth your while:",),
-            ("If you would rather not hear from us, the link below takes care of it, no questions asked.",),
-            "Claim your welcome",
+            ("Start with {{product1}}, until {{valid_until|short}}.", "Start with {{product1}}."),
+            ("It has been a long time, and you would be very welcome. Here is what we would show you:",),
+            "If you would rather not hear from us, the link at the end takes care of it, no questions asked.",
+            "Come and see",
         ),
         _Words(
             ("Worth another look? {{product1}}", "Worth another look?"),
-            ("{{discount}} off, with our compliments.", "With our compliments."),
-            (
-                "Much has changed since you were here. In {{category}}, this is what we would show you today.",
-                "Much has changed since you were here. This is what we would show you today.",
-            ),
-            ("Tell us what you miss, and we will try to find it.",),
+            ("{{discount}} off until {{valid_until|short}}.", "Yours to see until {{valid_until|short}}.",
+             "If you care to see it: {{product1}}.", "If you care to see it."),
+            ("You have not been here for a long time. In {{category}}, this is where you could start today.",
+             "You have not been here for a long time. This is where you could start today."),
+            "Looking for something else? Reply and tell us what you miss.",
             "Have another look",
         ),
     ),
     "never_bought": (
         _Words(
             ("An easy way to start: {{product1}}", "An easy way to start"),
-            ("Picked for a first order.",),
+            ("Picked for a first order.", "Picked for a first order: {{product1}}."),
             ("You signed up and have not ordered yet. If choosing is the hard part, start here.",),
-            ("Have a question before you order? Reply to this e-mail.",),
+            "Have a question before you order? Reply to this e-mail.",
             "Start here",
         ),
         _Words(
-            ("{{discount}} off to try {{product1}}", "{{discount}} off to try us", "Curious? Try us"),
-            ("Good until {{valid_until|short}}.",),
-            ("Still looking around? This is what people often begin with, and what we are proud of.",),
-            ("No pressure from our side: look around as long as you like.",),
-            "Try it",
+            ("{{discount}} off to try {{product1}}", "{{discount}} off your first pick", "Curious? Have a look around"),
+            ("Good until {{valid_until|short}}.", "A good place to begin: {{product1}}.", "A good place to begin."),
+            ("Still looking around? If you want to try us out, this is where we would begin.",),
+            "No pressure from our side: take all the time you need.",
+            "Find your first pick",
         ),
     ),
     "unknown": (
         _Words(
-            ("Picked from our range: {{product1}}", "Picked from our range"),
-            ("What we would show you today.",),
+            ("{{product1}}, picked from our range", "Picked from our range"),
+            ("Something for you to look at.", "For you to look at: {{product1}}."),
             ("If you came into the shop today, this is what we would show you.",),
-            ("Tell us what you like and we will get better at this.",),
+            "Tell us what you like: just reply to this e-mail.",
             "See the selection",
         ),
         _Words(
-            ("Would you like {{category}}?", "Would you like these?"),
-            ("A small selection until {{valid_until|short}}.",),
-            ("We put together a small selection and would like to know what you think.",),
-            ("Not your thing? Reply and tell us what is.",),
+            ("Something from {{category}}?", "Something for you?"),
+            ("Have a look at {{product1}}, until {{valid_until|short}}.", "Have a look at {{product1}}."),
+            ("We picked this with care. You decide whether it is any good for you.",),
+            "Not your thing? Reply and tell us what is.",
             "Have a look",
         ),
     ),
-}
+}  # fmt: skip
 
 
-def _usable(template: str, facts: FactBook) -> bool:
-    return all(match[1] in facts for match in PLACEHOLDER.finditer(template))
+def _keys(template: str) -> set[str]:
+    return {match[1] for match in PLACEHOLDER.finditer(template)}
 
 
-def _first(candidates: tuple[str, ...], facts: FactBook, longest: int | None = None) -> str:
-    for template in candidates:
-        if _usable(template, facts) and (longest is None or len(render(template, facts)) <= longest):
-            return template
-    raise ValueError(f"None of the copy {candidates!r} fits the facts at hand; the last must need none.")
+def _fitting(candidates: tuple[str, ...], facts: FactBook, longest: int | None = None) -> list[str]:
+    return [
+        template
+        for template in candidates
+        if facts.has(*_keys(template)) and (longest is None or len(render(template, facts)) <= longest)
+    ]
+
+
+def names_goods(template: str) -> bool:
+    """Whether a template says what it is about: a product or the category."""
+    return any(key == "category" or key.startswith("product") for key in _keys(template))
 
 
 def write_copy(stage_group: str, variant: str, facts: FactBook) -> Copy:
     """The copy of variant A or B for a stage group.
 
-    `facts` holds product1 .. product6, their prices, category (of the first product), valid_until, and discount when
-    there is one. The last candidate of each part needs no optional fact.
+    `facts` holds product1 .. product6, their prices, category (when all products share it), valid_until, and
+    discount when there is one. Subject and preheader stand side by side in an inbox: together they name the goods, and
+    the second repeats no fact of the first.
     """
     words = _WORDS.get(stage_group, _WORDS["unknown"])[0 if variant == "A" else 1]
-    several = "product2" in facts
-    if "discount" in facts:
-        what = "each of these" if several else "it"
-        offer = f"{{{{discount}}}} off {what} until {{{{valid_until}}}}, already taken off above."
-    elif stage_group == "loyal":
-        offer = f"Early access to {'these' if several else 'it'} at the usual price."
-    else:
-        offer = f"{'These are' if several else 'It is'} yours at the usual price."
+    subject = _fitting(words.subjects, facts, PHONE_SUBJECT)[0]
+    preheaders = _fitting(words.preheaders, facts, LONGEST_PREHEADER)
+    beside = [
+        preheader
+        for preheader in preheaders
+        if not _keys(preheader) & _keys(subject) and (names_goods(subject) or names_goods(preheader))
+    ]
     return Copy(
-        subject=_first(words.subjects, facts, LONGEST_SUBJECT),
-        preheader=_first(words.preheaders, facts, 110),
-        opening=_first(words.openings, facts),
-        offer=offer,
-        closing=_first(words.closings, facts),
+        subject=subject,
+        preheader=(beside or preheaders[-1:])[0],
+        opening=_fitting(words.openings, facts)[0],
+        offer=_offer(stage_group, variant, facts),
+        closing=words.closing,
         call_to_action=words.call_to_action,
     )
+
+
+def _offer(stage_group: str, variant: str, facts: FactBook) -> str:
+    several = "product2" in facts
+    until = " until {{valid_until}}" if "valid_until" in facts else ""
+    if "discount" in facts:
+        if variant == "A":
+            prices = "The prices you see include" if several else "The price you see includes"
+            return f"{prices} your {{{{discount}}}} off,{until or ' as long as the offer runs'}."
+        if several:
+            return f"{{{{discount}}}} off each of these{until}. The prices shown include it."
+        return f"{{{{discount}}}} off{until}. The price shown includes it."
+    if stage_group == "loyal":
+        if variant == "A":
+            return f"Early access to {'these' if several else 'it'}{until}, at the usual price."
+        return f"At the usual price{until and ','}{until}: seeing {'them' if several else 'it'} early is our thank-you."
+    if variant == "A":
+        return f"{'These are' if several else 'It is'} yours at the usual price."
+    return "Everything here is at the usual price." if several else "At the usual price, and yours if you like it."

@@ -25,7 +25,7 @@ from segmentation_assets.segmentation.algorithms.embedding import EmbeddedKMeans
 from segmentation_assets.segmentation.algorithms.registry import make_clusterer
 from segmentation_assets.segmentation.assign import apply_model
 from segmentation_assets.segmentation.drift import reference_of
-from segmentation_assets.segmentation.drivers import segment_drivers
+from segmentation_assets.segmentation.drivers import by_number, segment_drivers
 from segmentation_assets.segmentation.evidence import empty_evidence, gather_evidence, overlap
 from segmentation_assets.segmentation.facts import segment_facts
 from segmentation_assets.segmentation.fingerprint import fingerprint
@@ -111,14 +111,25 @@ class IdentifiedAxis:
     """A fit whose clusters have ids and names: what is registered as the next version.
 
     `cut`: whether the segments of the version before stayed where they were (see `identity.Refit`). `agreement`: the
-    share of today's customers who keep their segment id, None for a first fit.
+    share of today's customers who keep their segment id, None for a first fit. `drivers` and `facts` (as of
+    `segment_drivers` and `segment_facts`) are what the segments were named from; `new_ids` had no name before.
     """
 
     model: FrozenModel
     segments: tuple[Segment, ...]
     events: tuple[Event, ...]
-    cut: Cut = "new"
-    agreement: float | None = None
+    cut: Cut
+    agreement: float | None
+    drivers: pl.DataFrame
+    facts: pl.DataFrame
+    new_ids: tuple[str, ...]
+
+    def named(self, names: Mapping[str, str]) -> IdentifiedAxis:
+        """With other names for new ids; ValueError for an id that had a name before, which only a person changes."""
+        if kept := sorted(set(names) - set(self.new_ids)):
+            raise ValueError(f"{', '.join(kept)} had a name before; a name is changed by a declared rename only.")
+        segments = tuple(replace(found, name=names.get(found.segment_id, found.name)) for found in self.segments)
+        return replace(self, segments=segments)
 
 
 def prepare(customers: pl.DataFrame, shares: pl.DataFrame | None, spec: AxisSpec) -> Prepared:
@@ -259,7 +270,8 @@ def identify(
         ),
     )
     events = (*matching.events, *rename_events(kept, given))
-    return IdentifiedAxis(model, segments, events, cut, matching.agreement)
+    new_ids = tuple(sorted((i for i in given if i not in kept), key=by_number))
+    return IdentifiedAxis(model, segments, events, cut, matching.agreement, drivers, facts, new_ids)
 
 
 def with_version(model: FrozenModel, version: int) -> FrozenModel:

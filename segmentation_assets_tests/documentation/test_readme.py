@@ -32,7 +32,7 @@ EXAMPLE = PROJECT_ROOT / "examples" / "bring_your_own"
 COMMAND = Path(sys.executable).with_name("segmentation")
 
 #: Stages in the order README tells them; the graph's groups.
-STAGES = ("raw", "clean", "quality", "features", "value", "segments", "profiles", "campaigns", "publish")
+STAGES = ("raw", "clean", "quality", "features", "value", "segments", "profiles", "campaigns", "language", "publish")
 
 
 def blocks(language: str) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
+from itertools import pairwise
 
+import duckdb
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -12,12 +15,28 @@ from hypothesis import strategies as st
 from segmentation_assets.language.facts import Fact, FactBook, FactKind
 from segmentation_assets.language.grounding import ungrounded
 from segmentation_assets.language.profile_writer import (
+    PROFILE_FACT_NOTES,
+    PROFILE_FACT_TYPES,
+    PROFILE_NOTES,
     PROFILE_TYPES,
     GroundingError,
+    ProfileAnswer,
+    facts_frame,
+    profile_answer,
     profile_templates,
+    profiles_frame,
     write_profiles,
 )
+from segmentation_assets.language.rendering import render
 from segmentation_assets.language.segment_facts import Offer, SegmentFacts, gather_segment_facts
+from segmentation_assets.language.strategy_writer import (
+    STRATEGY_NOTES,
+    STRATEGY_TYPES,
+    StrategyAnswer,
+    strategies_frame,
+    strategy_answer,
+)
+from segmentation_assets.language.task import Outcome
 
 SUMMARY = {
     "axis": pl.String(), "segment_id": pl.String(), "name": pl.String(), "customers": pl.Int64(),
@@ -130,7 +149,7 @@ def test_every_segment_has_one_complete_profile_with_the_declared_columns() -> N
     assert profiles.columns == list(PROFILE_TYPES)
     assert profiles.height == 8
     assert profiles.select("axis", "segment_id").is_unique().all()
-    texts = profiles.select(pl.col(pl.String))
+    texts = profiles.select(pl.col(pl.String)).drop("edited_fields")
     assert all(value and value.strip() for row in texts.rows() for value in row)
     assert "{{" not in "".join("".join(row) for row in texts.rows())
 
@@ -245,6 +264,165 @@ def test_an_ungrounded_template_is_refused_with_its_place(monkeypatch: pytest.Mo
         write_profiles(_gather())
 
 
+NOON = dt.datetime(2024, 7, 14, 12, 0)
+LATER = NOON + dt.timedelta(days=3)
+
+
+def _outcomes(segments: list[SegmentFacts]) -> list[Outcome[ProfileAnswer]]:
+    return [Outcome(profile_answer(segment)) for segment in segments]
+
+
+def _strategies(segments: list[SegmentFacts]) -> list[Outcome[StrategyAnswer]]:
+    return [Outcome(strategy_answer(segment)) for segment in segments]
+
+
+def test_neighbours_begin_no_text_with_the_same_words() -> None:
+    summary = _summary(*(
+        ("taste", f"T{place}", f"Taste {place}", 900 + place, 0.15, 600, 9e4, 0.16, 60.0, 4.0, 180.0, 45.0)
+        for place in range(1, 7)
+    ))  # fmt: skip
+    mix = pl.DataFrame(
+        [("taste", f"T{place}", "category", name, 700, 2000, 1.0, share, 0.1)
+         for place in range(1, 7) for name, share in ((f"Shelf {place}", 0.4), ("Tea", 0.2), ("Books", 0.15))],
+        schema=MIX, orient="row",
+    )  # fmt: skip
+    segments = _gather(summary=summary, mix=mix, metrics=_shop()["metrics"].clear(), drivers=_shop()["drivers"].clear())
+    profiles = write_profiles(segments)
+    strategies, _ = strategies_frame(segments, _strategies(segments))
+    for frame, columns in (
+        (profiles, ("who", "what", "how", "objective", "message", "resonance", "do_not")),
+        (strategies, ("goal", "approach", "cadence", "measure", "risk")),
+    ):
+        for column in columns:
+            for one, other in pairwise(profile_templates_of(frame[column])):
+                assert one[:20] != other[:20], column
+
+
+def profile_templates_of(texts: pl.Series) -> list[str]:
+    """Texts without what the facts put into them: figures and the number in a category's name."""
+    return ["".join(letter for letter in text if not letter.isdigit()) for text in texts]
+
+
+def test_goods_that_do_not_set_a_stage_apart_are_not_said_to() -> None:
+    mix = _shop()["mix"].with_columns(
+        pl.when(pl.col("segment_id") == "S1").then(0.223).otherwise("line_share").alias("line_share")
+    )
+    loyal = _profile(write_profiles(_gather(mix=mix)), "S1")
+    assert "Coffee" not in loyal["what"] and "Coffee" not in loyal["message"]
+    assert "taste segment" in loyal["what"]
+    assert "Coffee" in _profile(write_profiles(_gather()), "S1")["what"]
+
+
+def test_who_wrote_and_whether_it_is_degraded_comes_from_the_outcome() -> None:
+    segments = _gather()
+    outcomes = [Outcome(profile_answer(segment), "a-model", place == 1) for place, segment in enumerate(segments)]
+    frame, _ = profiles_frame(segments, outcomes)
+    assert frame["written_by"].unique().to_list() == ["a-model"]
+    assert frame.filter("is_degraded")["segment_id"].to_list() == [segments[1].segment_id]
+    with pytest.raises(ValueError, match=r"^There are 8 segments and 7 outcomes; give one for each\.$"):
+        profiles_frame(segments, outcomes[1:])
+
+
+def test_a_person_s_text_wins_and_follows_the_figures() -> None:
+    edits = {
+        ("stage", "S1"): {"who": ("our {{customers}} best friends", NOON), "best_offer": ("A card by post.", LATER)}
+    }
+    segments = _gather()
+    frame, set_aside = profiles_frame(segments, _outcomes(segments), edits)
+    loyal = frame.filter(pl.col("segment_id") == "S1").to_dicts()[0]
+    assert set_aside == []
+    assert loyal["who"] == "our 2,100 best friends"
+    assert (loyal["best_offer"], loyal["edited_fields"], loyal["edited_at"]) == (
+        "A card by post.",
+        "who,best_offer",
+        LATER,
+    )
+    assert loyal["written_by"] == "embedded"
+    others = frame.filter(pl.col("segment_id") != "S1")
+    assert set(others["edited_fields"]) == {""} and others["edited_at"].null_count() == others.height
+    moved = _shop()["summary"].with_columns(pl.when(pl.col("segment_id") == "S1").then(2222).otherwise("customers")
+                                            .alias("customers"))  # fmt: skip
+    segments = _gather(summary=moved)
+    frame, _ = profiles_frame(segments, _outcomes(segments), edits)
+    assert frame.filter(pl.col("segment_id") == "S1")["who"][0] == "our 2,222 best friends"
+
+
+def test_an_edit_that_no_longer_holds_is_set_aside_with_a_sentence() -> None:
+    edits = {
+        ("stage", "S1"): {
+            "who": ("They come {{visits|times}}.", NOON),
+            "what": ("Reductions are above the usual: {{discount_gap|size}}.", NOON),
+            "title": ("Friends", NOON),
+        },
+        ("stage", "S9"): {"who": ("Gone.", NOON), "how": ("Gone.", NOON)},
+    }
+    segments = _gather()
+    frame, set_aside = profiles_frame(segments, _outcomes(segments), edits)
+    assert frame.equals(write_profiles(segments))
+    assert set_aside == [
+        "Profile of stage S9: the edit of 'who', 'how' is set aside, there is no such segment now.",
+        "Profile of stage S1: the edit of 'who' is set aside until it is written anew: {{visits}}: there is no such "
+        "fact.",
+        "Profile of stage S1: the edit of 'what' is set aside until it is written anew: 'above': the delta in this "
+        "sentence says the opposite.",
+        "Profile of stage S1: the edit of 'title' is set aside, there is no such text; there are who, what, how, "
+        "objective, message, channel, resonance, do_not, confidence_sentence, change_since_last, best_offer.",
+    ]
+
+
+def test_strategies_take_edits_and_a_stance_stays_one_of_the_known() -> None:
+    segments = _gather()
+    edits = {
+        ("stage", "S1"): {"offer_stance": ("full price", NOON), "risk": ("Boredom.", LATER)},
+        ("stage", "S2"): {"offer_stance": ("everything free", NOON)},
+    }
+    frame, set_aside = strategies_frame(segments, _strategies(segments), edits)
+    assert frame.columns == list(STRATEGY_TYPES)
+    rows = {row["segment_id"]: row for row in frame.to_dicts()}
+    assert (rows["S1"]["offer_stance"], rows["S1"]["risk"]) == ("full price", "Boredom.")
+    assert (rows["S1"]["edited_fields"], rows["S1"]["edited_at"]) == ("offer_stance,risk", LATER)
+    assert (rows["S2"]["offer_stance"], rows["S2"]["edited_fields"]) == ("reduction", "")
+    assert set_aside == [
+        "Strategy of stage S2: the edit of 'offer_stance' is set aside, 'everything free' is none of full price, small "
+        "thanks, reduction."
+    ]
+
+
+def test_an_ungrounded_answer_is_refused_by_the_table_too() -> None:
+    segment = _gather()[1]
+    answer = strategy_answer(segment).model_copy(update={"goal": "Win them all by 50%."})
+    with pytest.raises(GroundingError, match=r"^Strategy of stage S1, goal: digit"):
+        strategies_frame([segment], [Outcome(answer)])
+
+
+def test_every_fact_is_a_row_with_all_its_renderings() -> None:
+    segments = _gather()
+    frame = facts_frame(segments)
+    assert frame.columns == list(PROFILE_FACT_TYPES)
+    assert frame.height == sum(len(segment.book) for segment in segments)
+    rows = {(row["segment_id"], row["key"]): row for row in frame.to_dicts()}
+    gap = rows["S1", "discount_gap"]
+    assert (gap["kind"], gap["unit"], gap["number"], gap["value"]) == ("delta", "points", -0.05, "-5 percentage points")
+    assert "5 percentage points below" in gap["renderings"].split(" | ")
+    assert (rows["S1", "size_rank"]["of"], rows["S1", "category1"]["number"]) == (4, None)
+    for segment in segments:
+        for text in profile_templates(segment).values():
+            rendered = render(text, segment.book)
+            for key in (fact.key for fact in segment.book):
+                if f"{{{{{key}}}}}" in text:
+                    assert rows[segment.segment_id, key]["value"] in rendered
+
+
+def test_the_columns_are_declared_with_their_meaning_and_fit_the_warehouse() -> None:
+    inherited = {"axis", "segment_id", "name", "customers", "reachable_customers", "revenue_share"}
+    for types, notes in ((PROFILE_TYPES, PROFILE_NOTES), (STRATEGY_TYPES, STRATEGY_NOTES),
+                         (PROFILE_FACT_TYPES, PROFILE_FACT_NOTES)):  # fmt: skip
+        assert set(types) - inherited <= set(notes) <= set(types)
+        columns = ", ".join(f'"{column}" {sql_type}' for column, sql_type in types.items())
+        with duckdb.connect() as con:
+            con.execute(f"create table t ({columns})")
+
+
 _amounts = st.one_of(st.none(), st.floats(0, 1e6, allow_nan=False))
 _row = st.tuples(
     st.integers(0, 100_000), st.floats(0, 1), st.floats(0, 1), _amounts, st.one_of(st.none(), st.floats(0, 1)),
@@ -257,7 +435,7 @@ _metric = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.lists(_row, min_size=1, max_size=5),
     metrics=st.lists(_metric, max_size=10, unique_by=lambda metric: metric[0]),

@@ -54,7 +54,28 @@ create table campaigns.email_drafts as select brief_id || '-' || v.variant as dr
     audience_customers, 'Subject ' || v.variant as subject, 'Until 14 July.' as preheader,
     'Hello [[first_name|there]], [[campaign_url]] [[unsubscribe_url]] [[postal_address]]' as body_text,
     '<style>@media x {}</style><p>Hello [[first_name|there]], [[unsubscribe_url]] [[postal_address]]</p>' as body_html,
-    'draft' as status from campaigns.briefs cross join (values ('A'), ('B')) v(variant);
+    'draft' as status, 'embedded' as written_by, false as is_degraded, '' as critique, '' as edited_fields,
+    null::timestamp as edited_at from campaigns.briefs cross join (values ('A'), ('B')) v(variant);
+create table campaigns.draft_facts as select brief_id, facts.* from campaigns.briefs cross join (values
+    ('valid_until', 'date', '14 July 2024', '14 July 2024 | 14 July'),
+    ('price1', 'money', '€10.20', '€10.20'), ('discount', 'share', '15%', '15%')
+) facts(key, kind, value, renderings);
+alter table segments.segment_summary add column name varchar;
+update segments.segment_summary set name = 'Name ' || segment_id;
+create table segments.customer_segments as
+    select 'C' || i as customer_id, if(i < 60, 'S1', 'S2') as stage_segment_id, 'T1' as taste_segment_id
+    from range(80) t(i);
+create table profiles.profile_facts as select axis, segment_id, 'customers' as key,
+    format('{:,}', customers) as renderings from segments.segment_summary;
+create table profiles.strategies as select axis, segment_id, 'Keep all ' || format('{:,}', customers) as goal,
+    'Approach.' as approach, 'Cadence.' as cadence, 'Measure.' as measure, 'Risk.' as risk, 'embedded' as written_by,
+    false as is_degraded from segments.segment_summary;
+create table profiles.audiences as select 'S1-deals' as audience_id, 'stage' as axis, 'S1' as segment_id,
+    'Deal seekers' as name, 60 as customers, 'embedded' as written_by, false as is_degraded;
+create table profiles.audience_members as
+    select 'S1-deals' as audience_id, customer_id from segments.customer_segments where stage_segment_id = 'S1';
+create table campaigns.match_choices as select product_id, taste_segment_id, stage_segment_ids,
+    'embedded' as chosen_by, false as is_degraded from campaigns.product_segment_matches;
 """
 
 DRAFTS = "update campaigns.email_drafts set"
@@ -82,6 +103,30 @@ FAULTS: dict[str, list[str]] = {
         "update profiles.segment_profiles set who = 'Write to ann@example.com'",
     ],
     "profiles/segment_profiles/no_degraded_profile": ["update profiles.segment_profiles set is_degraded = true"],
+    "profiles/segment_profiles/figures_are_facts": [
+        "update profiles.segment_profiles set who = 'They are 801'", "update profiles.segment_profiles set how = '80%'",
+    ],
+    "profiles/strategies/figures_are_facts": [
+        "update profiles.strategies set risk = 'Half of 90.5'", "delete from profiles.profile_facts",
+    ],
+    "profiles/strategies/no_degraded_strategy": ["update profiles.strategies set is_degraded = true"],
+    "profiles/strategies/one_per_segment": [
+        "delete from profiles.strategies where segment_id = 'S1'",
+        "insert into profiles.strategies select * from profiles.strategies where segment_id = 'S1'",
+        "delete from segments.segment_summary where segment_id = 'T1'",
+    ],
+    "profiles/audiences/members_are_counted": [
+        "update profiles.audiences set customers = 61", "delete from profiles.audience_members",
+        "update profiles.audiences set segment_id = 'S2'",
+        "update profiles.audience_members set customer_id = 'C79' where customer_id = 'C0'",
+    ],
+    "profiles/audiences/names_are_unique": [
+        "update profiles.audiences set name = 'name s2'",
+        "insert into profiles.audiences select 'other' as audience_id, * exclude (audience_id) from profiles.audiences",
+    ],
+    "profiles/audiences/no_degraded_audience": ["update profiles.audiences set is_degraded = true"],
+    "campaigns/match_choices/choice_is_a_match": ["update campaigns.match_choices set stage_segment_ids = 'S1'"],
+    "campaigns/match_choices/no_degraded_reason": ["update campaigns.match_choices set is_degraded = true"],
     "campaigns/promotable_products/one_row_per_product": [
         "update campaigns.promotable_products set product_id = 'P1'",
         "update campaigns.promotable_products set reason = ''",
@@ -156,6 +201,22 @@ FAULTS: dict[str, list[str]] = {
         f"{DRAFTS} body_text = 'ann@example.com'", f"{DRAFTS} body_html = '<p>ann@example.com</p>'",
         f"{DRAFTS} subject = '@you'",
     ],
+    "campaigns/email_drafts/no_degraded_draft": [f"{DRAFTS} is_degraded = true"],
+    "campaigns/email_drafts/edits_are_dated": [
+        f"{DRAFTS} edited_fields = 'subject'", f"{DRAFTS} edited_at = timestamp '2024-07-01 10:00:00'",
+        f"{DRAFTS} written_by = ''",
+    ],
+    "campaigns/draft_facts/figures_are_facts": [
+        f"{DRAFTS} subject = 'Only €9.20'", f"{DRAFTS} preheader = 'Until 15 July.'",
+        f"{DRAFTS} body_text = 'Now 20% off'", f"{DRAFTS} call_to_action = 'See all 7'",
+        f"{DRAFTS} subject = 'All at 10.20'", f"{DRAFTS} subject = 'Save €15'",
+        "delete from campaigns.draft_facts where brief_id like '%loyal'",
+    ],
+    "campaigns/draft_facts/one_row_per_fact": [
+        "insert into campaigns.draft_facts select * from campaigns.draft_facts",
+        "delete from campaigns.briefs where brief_id like '%loyal'",
+        "update campaigns.draft_facts set renderings = 'x'", "update campaigns.draft_facts set value = ''",
+    ],
     "campaigns/email_drafts/products_hold_stock_and_margin": [
         f"{DRAFTS} product_ids = 'P2'", f"{DRAFTS} discount_share = 0.58",
         "update campaigns.promotable_products set stock_quantity = 10",
@@ -206,5 +267,16 @@ def test_urgency_with_the_real_end_date_passes(warehouse: duckdb.DuckDBPyConnect
     try:
         warehouse.execute(f"{DRAFTS} preheader = 'Last chance, until 14 July'")
         assert _offending(warehouse, "campaigns/email_drafts/no_unsupported_urgency") == []
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_merge_fields_and_every_rendering_of_a_fact_are_no_invented_figures(
+    warehouse: duckdb.DuckDBPyConnection,
+) -> None:
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(f"{DRAFTS} subject = '15% off, €10.20', body_text = 'Until 14 July 2024. [[x1|2]]'")
+        assert _offending(warehouse, "campaigns/draft_facts/figures_are_facts") == []
     finally:
         warehouse.execute("rollback")

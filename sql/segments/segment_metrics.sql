@@ -6,6 +6,7 @@
 -- column metric: The feature, as it is called in features.customer_features.
 -- column mean: Mean over the customers of the segment, in the feature's unit.
 -- column median: Median over the customers of the segment, in the feature's unit.
+-- column known_customers: Customers of the segment whose value is known: those the mean and the median are of.
 -- column overall_mean: Mean over all customers.
 -- column overall_median: Median over all customers.
 with numbers as (
@@ -61,6 +62,7 @@ figures as (
         l.metric,
         round(sum(l.number) / count(*), 6) as mean,
         round(median(cast(l.number as double)), 6) as median,
+        count(*) as known_customers,
         grouping(s.stage_segment_id) = 0 as is_stage,
         grouping(s.taste_segment_id) = 0 as is_taste
     from long as l
@@ -74,6 +76,7 @@ select
     f.metric,
     f.mean,
     f.median,
+    f.known_customers,
     o.mean as overall_mean,
     o.median as overall_median
 from figures as f

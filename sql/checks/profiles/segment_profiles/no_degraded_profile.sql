@@ -1,8 +1,8 @@
--- A profile is degraded when the embedded writer had to stand in for a model that failed.
+-- A profile that a model was to write and the embedded writer wrote is marked, and somebody should look.
 -- group: business
 -- severity: warning
 -- blocking: no
--- remedy: look at the model's calls and materialise the profiles again when it answers.
+-- remedy: the model did not answer, or not well enough; the reason is in language.model_calls. Run the step again.
 select axis, segment_id, written_by
 from profiles.segment_profiles
 where is_degraded

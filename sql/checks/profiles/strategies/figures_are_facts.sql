@@ -1,0 +1,19 @@
+-- Every figure of a strategy is a rendering of one of its segment's facts; a figure that is none was invented.
+-- group: business
+-- severity: error
+-- blocking: yes
+-- remedy: materialise profiles/strategies again; when it comes back, an edited text names a figure that is no fact.
+with figures as (
+    select axis, segment_id, unnest(regexp_extract_all(concat_ws(' ', goal, approach, cadence, measure, risk), '[0-9][0-9.,]*[0-9]|[0-9]')) as figure
+    from profiles.strategies
+),
+
+known as (
+    select axis, segment_id, unnest(regexp_extract_all(renderings, '[0-9][0-9.,]*[0-9]|[0-9]')) as figure
+    from profiles.profile_facts
+)
+
+select figures.axis, figures.segment_id, figures.figure
+from figures
+anti join known
+    on known.axis = figures.axis and known.segment_id = figures.segment_id and known.figure = figures.figure
