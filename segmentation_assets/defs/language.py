@@ -77,9 +77,9 @@ _SPENDING_NOTES = {
     "calls": "Calls that went out.",
     "tokens": "Tokens sent and received; estimates where the server did not say.",
     "cost_amount": "US dollars by language.prices.",
-    "calls_limit": "Most calls allowed to this run; null for earlier runs.",
-    "tokens_limit": "Most tokens allowed to this run; null for earlier runs.",
-    "cost_limit_amount": "Most US dollars allowed to this run; null for earlier runs and without a limit.",
+    "calls_limit": "Most calls allowed to the newest run; null for earlier ones.",
+    "tokens_limit": "Most tokens allowed to the newest run; null for earlier ones.",
+    "cost_limit_amount": "Most US dollars allowed to the newest run; null for earlier ones and without a limit.",
 }
 _SQL_TYPES: dict[Any, str] = {
     pl.String: "VARCHAR", pl.Int64: "BIGINT", pl.Boolean: "BOOLEAN", pl.Float64: "DOUBLE",
@@ -271,14 +271,11 @@ def ledger(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping[s
     settings = warehouse.settings.language
     with open_state(warehouse.place.state) as state:
         calls, totals = calls_frame(state), run_totals(state)
+    limits = (settings.calls_per_run, settings.tokens_per_run, settings.cost_per_run)
     rows = [
-        (
-            total.run_id, total.calls, total.tokens, total.cost_amount,
-            *((settings.calls_per_run, settings.tokens_per_run, settings.cost_per_run)
-              if total.run_id == context.run.run_id else (None, None, None)),
-        )
+        (total.run_id, total.calls, total.tokens, total.cost_amount, *(limits if total is totals[-1] else (None,) * 3))
         for total in totals
-    ]  # fmt: skip
+    ]
     spending = pl.DataFrame(rows, schema=_SPENDING_SCHEMA, orient="row")
     own = [total for total in totals if total.run_id == context.run.run_id]
     facts = {"calls_of_this_run": own[0].calls, "cost_of_this_run": f"{own[0].cost_amount} USD"} if own else {}

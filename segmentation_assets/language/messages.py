@@ -42,7 +42,6 @@ def _fact_lines(facts: FactBook) -> list[str]:
 _TOLD: Mapping[FactKind, tuple[str, ...]] = {
     FactKind.DELTA: ("above", "more", "up"),
     FactKind.RANK: ("highest", "largest"),
-    FactKind.COUNT: ("times",),
     FactKind.DATE: ("short",),
 }
 

@@ -154,7 +154,7 @@ def render_fact(fact: Fact, currency: str, form: str | None = None) -> str:
         case FactKind.DAYS:
             return days(fact.number)
         case FactKind.COUNT if form == "times":
-            return "once" if fact.number == 1 else f"{count(fact.number)} times"
+            return {1: "once", 2: "twice"}.get(fact.number) or f"{count(fact.number)} times"
         case FactKind.COUNT:
             return count(fact.number)
         case FactKind.RANK:

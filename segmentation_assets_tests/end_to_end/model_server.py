@@ -129,6 +129,18 @@ def answer(body: dict[str, Any]) -> str:
             found = {"verdict": "send", "problems": [], "strength": "It is clear and short."}
         case "EmailAnswer":
             found = {"a": _copy(listed, "Something new for you"), "b": _copy(listed, "A choice made with care")}
+        case "AudiencesAnswer":
+            rule = re.search(r'\{\{a1\.rule\}\}: "([^"]*?) at (least|most) ', prompt)
+            subject, bound = (rule[1], rule[2]) if rule else ("orders", "least")
+            found = {
+                "audiences": [
+                    {
+                        "choice": "a1", "name": "A kind of their own",
+                        "description": f"These {{{{a1.customers}}}} customers have {subject} of at {bound} "
+                        "{{a1.threshold}}.",
+                    }
+                ]
+            }  # fmt: skip
         case _:
             found = {}
     return json.dumps(found)
@@ -139,10 +151,17 @@ def _options(schema: dict[str, Any], name: str) -> list[Any]:
 
 
 def _copy(listed: set[str], subject: str) -> dict[str, str]:
-    until = "{{discount}} off until {{valid_until}}." if "discount" in listed else "You can have it at the usual price."
+    until = (
+        "{{discount}} off until {{valid_until}}, already taken off the prices you see."
+        if "discount" in listed
+        else "You can have them at the usual price until {{valid_until}}."
+    )
     return {
         "subject": subject, "preheader": "Have a look when you like.",
-        "opening": "We chose {{product1}} for you. You may like it.", "offer": until,
+        "opening": "You may like {{product1}}, and we chose it for you."
+        if "new" in subject
+        else "We thought of you when we saw {{product1}}, and of what you like.",
+        "offer": until if "new" in subject else f"For you: {until[0].lower()}{until[1:]}",
         "closing": "Tell us what you think of it." if "new" in subject else "Write to us when you have a question.",
         "call_to_action": "See what is new" if "new" in subject else "See our choice",
     }  # fmt: skip
