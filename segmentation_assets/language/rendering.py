@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -131,6 +131,9 @@ def _delta(fact: Fact, form: str | None, currency: str) -> str:
     return (less if fact.number < 0 else more).format(written)
 
 
+_TIMES: Mapping[float, str] = {1: "once", 2: "twice"}
+
+
 def _rank(fact: Fact, form: str | None) -> str:
     position, of = int(fact.number), int(fact.of or 1)
     if form is None:
@@ -154,7 +157,7 @@ def render_fact(fact: Fact, currency: str, form: str | None = None) -> str:
         case FactKind.DAYS:
             return days(fact.number)
         case FactKind.COUNT if form == "times":
-            return {1: "once", 2: "twice"}.get(fact.number) or f"{count(fact.number)} times"
+            return _TIMES.get(fact.number) or f"{count(fact.number)} times"
         case FactKind.COUNT:
             return count(fact.number)
         case FactKind.RANK:

@@ -646,3 +646,28 @@ def test_a_name_given_by_a_person_comes_into_the_tables_and_survives_the_next_ru
         assert ended.code == 0, ended.words
         query = "select name from segments.segment_summary where axis = 'taste' and segment_id = 'T1'"
         assert read.one(home / "published.duckdb", query) == "What Ada calls them"
+
+
+@pytest.mark.slow
+def test_texts_of_a_person_win_are_shown_as_such_and_state_the_new_figures_when_numbers_move(
+    quick: Any, home: Path, read: Any
+) -> None:
+    published = home / "published.duckdb"
+    (size,) = read(published, "select customers from segments.segment_summary where segment_id = 'S1'")[0]
+    words = ["profile", "stage", "S1", "who", f"Our friends: {size:,} customers."]
+    code, told = _invoke(edit_app, [*words, "--home", str(home)])
+    assert code == 0, told
+    writing = "group:profiles or group:campaigns or group:publish"
+    ended = quick("run", "--select", writing, "--home", home)
+    assert ended.code == 0, ended.words
+    query = (
+        "select who, written_by, edited_fields, edited_at is not null from profiles.segment_profiles "
+        "where segment_id = 'S1'"
+    )
+    assert read(published, query) == [(f"Our friends: {size:,} customers.", "embedded", "who", True)]
+    ended = quick("run", "--job", "assign", "--customers", 460, "--home", home)
+    assert ended.code == 0, ended.words
+    (now,) = read(published, "select customers from segments.segment_summary where segment_id = 'S1'")[0]
+    assert now != size
+    query = "select who from profiles.segment_profiles where segment_id = 'S1'"
+    assert read.one(published, query) == f"Our friends: {now:,} customers."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ def _environment(server: ModelServer, **limits: object) -> dict[str, str]:
     return {f"SEGMENTATION_LANGUAGE__{name.upper()}": str(value) for name, value in given.items()}
 
 
+COSTS = {"prices": f'{{"{MODEL}": {{"input": 1.0, "output": 2.0, "as_of": "2026-01-01"}}}}', "cost_per_run": 50}
 #: The steps that write, on a warehouse that is there.
 WRITING = "group:profiles or group:campaigns or group:language or group:publish"
 
@@ -34,9 +36,7 @@ def modelled(once: Any, cli_once: Any) -> Path:
 
     def fill(folder: Path) -> None:
         with model_server() as server:
-            env = _environment(
-                server, prices=f'{{"{MODEL}": {{"input": 1.0, "output": 2.0, "as_of": "2026-01-01"}}}}', cost_per_run=50
-            )
+            env = _environment(server, **COSTS)
             cli_once("--customers", 2600, env=env)(folder)
             (folder / "received.txt").write_bytes(b"\n\n".join(server.received))
             (folder / "asked.txt").write_text(str(len(server.asked())))
@@ -109,11 +109,11 @@ def test_no_fact_about_fewer_than_fifty_people_left(modelled: Path, read: Any) -
 def test_a_replay_makes_no_connection_and_gives_the_same_tables(
     cli: Any, modelled: Path, tmp_path: Path, read: Any
 ) -> None:
-    import shutil
-
     home = Path(shutil.copytree(modelled / "home", tmp_path / "home"))
     before = read.fingerprints(home / "warehouse.duckdb")
-    ended = cli("ai", "replay", "--home", home)  # the server is gone: a connection would fail
+    with model_server() as server:
+        env = _environment(server, **COSTS)
+    ended = cli("ai", "replay", "--home", home, env=env)  # nobody listens there: a connection would fail
     assert ended.code == 0, ended.words
     assert read.fingerprints(home / "warehouse.duckdb") == before
     with sqlite3.connect(home / "state.sqlite") as state:
@@ -121,10 +121,13 @@ def test_a_replay_makes_no_connection_and_gives_the_same_tables(
     assert runs == 1
 
 
-def test_the_same_run_again_asks_nobody_and_costs_nothing(cli: Any, modelled: Path, tmp_path: Path, read: Any) -> None:
-    import shutil
-
+def test_the_same_again_asks_nobody_costs_nothing_and_a_person_s_words_win(
+    cli: Any, modelled: Path, tmp_path: Path, read: Any
+) -> None:
     home = Path(shutil.copytree(modelled / "home", tmp_path / "home"))
+    draft = str(read.one(home / "published.duckdb", "select min(draft_id) from campaigns.email_drafts"))
+    ended = cli("edit", "draft", draft, "subject", "A note from us", "--home", home)
+    assert ended.code == 0, ended.words
     with model_server() as server:
         with sqlite3.connect(home / "state.sqlite") as state:  # the server has another port now
             state.execute("update language_servers set base_url = ?", (server.base_url,))
@@ -132,6 +135,8 @@ def test_the_same_run_again_asks_nobody_and_costs_nothing(cli: Any, modelled: Pa
         assert ended.code == 0, ended.words
         assert server.asked() == []
     assert read.one(home / "published.duckdb", "select count(*) from language.model_calls where is_cache_hit") > 20
+    query = f"select subject, written_by, edited_fields from campaigns.email_drafts where draft_id = '{draft}'"
+    assert read(home / "published.duckdb", query) == [("A note from us", MODEL, "subject")]
 
 
 def test_a_budget_stops_before_the_call_that_would_exceed_it(cli: Any, home: Path, read: Any) -> None:
