@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--base-url", default="")
     parser.add_argument("--model", default="")
     parser.add_argument("--smollm2", action="store_true")
+    parser.add_argument("--asset-seconds", type=float, default=600, help="Deadline of all calls of an asset.")
     parser.add_argument("--home", type=Path, help="Keep the run here.")
     arguments = parser.parse_args()
     is_slow = arguments.smollm2 or arguments.base_url
@@ -77,7 +78,8 @@ def main() -> None:
         home = arguments.home or Path(scratch)
         wanted = {
             "provider": "openai_compatible", "base_url": url, "model": model,
-            "concurrency": 1 if is_slow else 4, "call_seconds": 120 if is_slow else 60, "asset_seconds": 3600,
+            "concurrency": 1 if is_slow else 4, "call_seconds": 120 if is_slow else 60,
+            "asset_seconds": arguments.asset_seconds,
             "tokens_per_run": 5_000_000,
         }  # fmt: skip
         environment = {f"SEGMENTATION_LANGUAGE__{name.upper()}": str(value) for name, value in wanted.items()}

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segmentation_assets.cli_language import edit_app, make_ai_app
+from segmentation_assets.language.providers.choice import choose_provider, shown_url
 from segmentation_assets.settings import (
     Home,
     SettingsError,
@@ -102,6 +103,13 @@ def run(
         if what == "synthetic":
             what = f"the synthetic world, {settings.synthetic.customers:,} customers, seed {settings.seed}"
         out.print(f"[bold]segmentation[/bold] · {escape(what)} · home {escape(str(place.path))}", soft_wrap=True)
+        wanted = settings.language
+        who = choose_provider(wanted.provider, wanted.model, wanted.base_url, wanted.key_variable, os.environ)
+        if who.base_url:  # a model is never asked silently
+            words = (
+                f"A language model writes: {who.model or 'the one served'} at {shown_url(who.base_url)}. {who.reason}"
+            )
+            out.print(escape(words), soft_wrap=True)
         outcome = _execute(place, job, select)
     if not outcome.is_ok:
         for where, sentence in outcome.failures:

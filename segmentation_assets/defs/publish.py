@@ -11,7 +11,7 @@ from segmentation_assets.defs.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source
-from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text, trust_section
+from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text, trust_section, words_section
 from segmentation_assets.warehouse.publish import publish
 
 _OWNER = ["team:marketing"]
@@ -19,7 +19,7 @@ _BRIEF_PARENTS = (
     "segments/segment_summary", "segments/segment_grid", "segments/projection", "segments/drift",
     "segments/out_of_time_verdicts", "profiles/segment_profiles",
     "campaigns/briefs", "campaigns/email_drafts", "campaigns/product_segment_matches",
-    "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting",
+    "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting", "language/run_spending",
 )  # fmt: skip
 _LEAVES = (
     "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_value",
@@ -27,7 +27,7 @@ _LEAVES = (
     "segments/segment_moves", "segments/stage_usefulness", "segments/taste_usefulness", "segments/prospect_classifier",
     "segments/prospects", "value/spend_forecast", "value/forecast_candidates", "value/lifetime_model",
     "profiles/profile_facts", "profiles/strategies", "profiles/audience_members", "campaigns/draft_facts",
-    "campaigns/match_choices", "language/model_calls", "language/run_spending",
+    "campaigns/match_choices", "language/model_calls",
     "clean/reviews", "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 
@@ -44,6 +44,14 @@ def _drifts(con: duckdb.DuckDBPyConnection) -> dict[str, str]:
         "where place <= 3 group by axis order by axis"
     ).fetchall()
     return dict(rows)
+
+
+def _spent(con: duckdb.DuckDBPyConnection, run_id: str) -> tuple[int, float] | None:
+    """Calls and US dollars of this run; None when it asked no model."""
+    rows = con.execute(
+        "select calls, cost_amount from language.run_spending where run_id = $run_id", {"run_id": run_id}
+    ).fetchall()
+    return (int(rows[0][0]), float(rows[0][1] or 0)) if rows else None
 
 
 @dg.asset(
@@ -82,7 +90,12 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
                     {a: con.execute(f"select sentence from segments.{a}_choice").fetchall()[0][0] for a in AXES},
                     read("segments.out_of_time_verdicts"),
                     _drifts(con),
-                )
+                ),
+                words_section(
+                    read("profiles.segment_profiles"),
+                    read("campaigns.email_drafts"),
+                    _spent(con, context.run.run_id),
+                ),
             ],
             previous_summary=previous.frame,
             previous_as_of=previous.as_of,

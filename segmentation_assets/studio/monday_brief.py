@@ -21,6 +21,7 @@ import polars as pl
 
 from segmentation_assets.language.facts import clean_name
 from segmentation_assets.language.rendering import count, day, money, share
+from segmentation_assets.language.task import EMBEDDED
 
 MOST_MOVES = 5
 
@@ -180,6 +181,35 @@ def trust_section(choices: Mapping[str, str], verdicts: pl.DataFrame, drifts: Ma
         Line(f"The {axis} segments no longer fit today's customers.", why) for axis, why in sorted(drifts.items())
     ]
     return Section("How far the segments can be trusted", tuple(lines))
+
+
+def words_section(profiles: pl.DataFrame, drafts: pl.DataFrame, spent: tuple[int, float] | None) -> Section:
+    """Who wrote the page's words, at what cost, what a model failed to write, and what a person wrote.
+
+    `profiles` profiles.segment_profiles and `drafts` campaigns.email_drafts, of which written_by, is_degraded and
+    edited_fields are read; `spent`: calls and US dollars of this run, None when no model was asked.
+    """
+    columns = ("written_by", "is_degraded", "edited_fields")
+    texts = pl.concat([profiles.select(columns), drafts.select(columns)])
+    by_writer = texts.group_by("written_by").len().sort("len", "written_by", descending=[True, False])
+    whose = ", ".join(
+        f"{_plural(number, 'text')} by {'the embedded writer' if writer == EMBEDDED else writer}"
+        for writer, number in by_writer.iter_rows()
+    )
+    cost = "no language model was asked"
+    if spent is not None:
+        cost = f"{_plural(spent[0], 'call')} to a language model, {spent[1]:,.2f} US dollars"
+    lines = [Line("Profiles and drafts.", f"{whose or 'None yet'}; {cost}.")]
+    if failed := int(texts["is_degraded"].sum()):
+        lines.append(
+            Line(
+                "What a model was to write and did not.",
+                f"{_plural(failed, 'text')} by the embedded writer instead; language.model_calls says why.",
+            )
+        )
+    if edited := texts.filter(pl.col("edited_fields") != "").height:
+        lines.append(Line("What a person wrote.", f"{_plural(edited, 'text')} edited by a person; those words stand."))
+    return Section("Who wrote this", tuple(lines))
 
 
 def _number(value: object) -> float:

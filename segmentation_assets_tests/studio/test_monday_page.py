@@ -18,6 +18,7 @@ from segmentation_assets.studio.monday_brief import (
     render_html,
     render_text,
     trust_section,
+    words_section,
 )
 
 AS_OF = date(2024, 6, 30)
@@ -233,3 +234,27 @@ def test_how_far_the_segments_can_be_trusted_is_told_from_the_choice_to_the_drif
     )
     html = render_html(build_brief(**_inputs(sections=[section])))  # type: ignore[arg-type]  # as of _inputs
     assert "It errs by &lt;1." in html
+
+
+def test_who_wrote_the_words_what_it_cost_and_what_failed_is_told() -> None:
+    profiles = pl.DataFrame(
+        {
+            "written_by": ["small-1", "small-1", "embedded"],
+            "is_degraded": [False, False, True],
+            "edited_fields": ["", "who", ""],
+        }
+    )
+    section = words_section(profiles, profiles.head(1), (5, 0.034))
+    assert section.lines == (
+        Line(
+            "Profiles and drafts.",
+            "3 texts by small-1, 1 text by the embedded writer; 5 calls to a language model, 0.03 US dollars.",
+        ),
+        Line(
+            "What a model was to write and did not.",
+            "1 text by the embedded writer instead; language.model_calls says why.",
+        ),
+        Line("What a person wrote.", "1 text edited by a person; those words stand."),
+    )
+    alone = words_section(profiles.tail(1).with_columns(is_degraded=False), profiles.head(0), None)
+    assert alone.lines == (Line("Profiles and drafts.", "1 text by the embedded writer; no language model was asked."),)
