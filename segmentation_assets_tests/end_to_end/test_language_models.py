@@ -53,7 +53,7 @@ def test_a_model_names_chooses_and_writes_and_every_figure_is_the_warehouse_s(mo
     assert read.one(published, "select count(*) from campaigns.email_drafts where written_by <> 'embedded'") > 0
     assert read.one(published, "select count(*) from campaigns.match_choices where chosen_by <> 'embedded'") > 0
     names = {name for (name,) in read(published, "select name from segments.taste_model")}
-    assert names & {"Long table", "Open yard", "Round hall", "Green hill", "Warm kitchen", "Tall tower"}
+    assert names & {"Long table", "Open yard", "Round hall", "Green hill", "Warm evening", "Tall tower"}
     who = [text for (text,) in read(published, "select who from profiles.segment_profiles where axis = 'taste'")]
     sizes = [size for (size,) in read(published, "select customers from segments.segment_summary where axis = 'taste'")]
     assert any(f"These are {size:,} customers" in text for text in who for size in sizes)
