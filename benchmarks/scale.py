@@ -149,7 +149,7 @@ class MemorySampler:
         """Forget the maximum; returns the memory now, in MB."""
         with self._lock:
             self._peak = 0.0
-        return self._look()
+            return self._look_now()
 
     def peak(self) -> float:
         """The maximum since the last restart, in MB."""
@@ -158,6 +158,11 @@ class MemorySampler:
             return self._peak
 
     def _look(self) -> float:
+        # Looking and keeping in one: a look from before a restart must not be kept after it.
+        with self._lock:
+            return self._look_now()
+
+    def _look_now(self) -> float:
         total = self._process.memory_info().rss
         for child in self._process.children(recursive=True):
             try:
@@ -165,9 +170,8 @@ class MemorySampler:
             except self._psutil.NoSuchProcess:  # it ended between being listed and being asked
                 continue
         now = float(total) / MEGABYTE
-        with self._lock:
-            self._peak = max(self._peak, now)
-            self.highest = max(self.highest, now)
+        self._peak = max(self._peak, now)
+        self.highest = max(self.highest, now)
         return now
 
     def _watch(self) -> None:

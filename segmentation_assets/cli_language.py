@@ -484,8 +484,8 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Co
     for row in rows:
         table.add_row(*map(escape, row))
     # Into a pipe or a file a row stays one line, however wide.
-    is_free = not out.is_terminal and "COLUMNS" not in os.environ
-    (Console(highlight=False, width=10_000) if is_free else out).print(table)
+    width = None if out.is_terminal else int(os.environ.get("COLUMNS") or 10_000)
+    Console(highlight=False, width=width).print(table)
 
 
 # --- ai ----------------------------------------------------------------------------------------------------------

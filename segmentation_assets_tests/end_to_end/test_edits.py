@@ -143,7 +143,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _invoke(app: typer.Typer, words: list[str], stdin: str = "") -> tuple[int, str]:
-    result = CliRunner().invoke(app, words, input=stdin)
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(app, words, input=stdin)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, " ".join((result.stdout + " " + result.stderr).split())
