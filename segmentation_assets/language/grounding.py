@@ -48,9 +48,10 @@ def _words(*alternatives: str) -> re.Pattern[str]:
     return re.compile(r"(?i)(?<![\w'’-])(?:" + "|".join(alternatives) + r")(?![\w’'-])")
 
 
-# "One" and "first" and "second" are left to idiom: "one of them", "at first", "second thoughts" are no figures.
+# "One" and "first" and "second" are left to idiom: "one of them", "at first", "second thoughts" are no figures; nor is
+# the "two" between which something lies.
 _TENS = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety"
-_UNITS = "two|three|four|five|six|seven|eight|nine|ten"
+_UNITS = "(?<!between )two|three|four|five|six|seven|eight|nine|ten"
 _NUMBER_WORDS = re.compile(
     r"(?i)(?<![\w'’])(?:" + "|".join((
         f"(?:{_TENS})(?:-\\w+)?", f"(?:{_UNITS})(?:fold)?", "eleven", "twelve", "thirteen", "fourteen", "fifteen",

@@ -360,3 +360,10 @@ def test_any_text_can_be_judged(text: str) -> None:
     for finding in text_findings("who", text, SEGMENT, "stage S1", longest=200):
         assert finding.detail.startswith("who: ")
     ungrounded_rendered(text, SEGMENT, "stage S1")
+
+
+def test_the_two_that_something_lies_between_are_no_figure_and_others_are() -> None:
+    book = FactBook((Fact("pause", FactKind.DAYS, 40),))
+    assert not ungrounded("Between two visits {{pause}} go by.", book)
+    found = ungrounded("They come two times.", book)
+    assert [(finding.rule, finding.detail[:5]) for finding in found] == [("number_word", "'two'")]
