@@ -45,6 +45,14 @@ PEOPLE_HEADER = "id,town,joined,agrees,mail\n"
 SALES_HEADER = "no,who,day,state,money\n"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _without_a_key() -> Iterator[None]:
+    """No test asks a model that somebody pays for, whatever is set where the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OPENAI_API_KEY", raising=False)
+        yield
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a command ended: exit code and what it printed."""
