@@ -52,6 +52,10 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 #: How long the server has to say which models it serves.
 STATUS_SECONDS = 5.0
+#: Refusals that a look at the facts mends.
+_FACTS_HELP = frozenset(
+    {"unknown_figure", "unknown_fact", "number_word", "direction_without_fact", "rank_without_fact", "wrong_unit"}
+)
 #: Characters of a text about a segment: the fewest, and the most where its task sets none.
 SHORTEST_TEXT, LONGEST_TEXT_ELSEWHERE = 3, 300
 SHORTEST_NAME, LONGEST_NAME = 3, 40
@@ -422,11 +426,14 @@ def _keep(place: Home, text: TypedText) -> None:
         template, refused, notes = template_of(text, held.template if held else "")
         if refused:
             reasons = dict.fromkeys(finding.detail for finding in refused)
-            facts = "\n".join(f"  {fact.key}: {render_fact(fact, book.currency)}" for fact in book)
+            told = ""
+            if _FACTS_HELP & {finding.rule for finding in refused}:
+                facts = "\n".join(f"  {fact.key}: {render_fact(fact, book.currency)}" for fact in book)
+                told = f"\nThe facts there are:\n{facts or '  none'}"
             raise EditError(
                 f"The text of {text.field} of {text.item} cannot stand; nothing was changed.\n"
                 + "\n".join(f"- {reason}" for reason in reasons)
-                + f"\nThe facts there are:\n{facts or '  none'}"
+                + told
             )
         kept = put_edit(store, text.kind, text.item, text.field, template=template, typed=text.typed, edited_at=_now())
     out.print(f"Edit {kept.edit_id}: {escape(text.field)} of {escape(text.item)} is", soft_wrap=True)
