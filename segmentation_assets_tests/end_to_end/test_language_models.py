@@ -37,7 +37,7 @@ def modelled(once: Any, cli_once: Any) -> Path:
     def fill(folder: Path) -> None:
         with model_server() as server:
             env = _environment(server, **COSTS)
-            cli_once("--customers", 2600, env=env)(folder)
+            cli_once("--customers", 2800, env=env)(folder)
             (folder / "received.txt").write_bytes(b"\n\n".join(server.received))
             (folder / "asked.txt").write_text(str(len(server.asked())))
 
@@ -83,7 +83,7 @@ def test_nothing_about_a_person_left_and_the_search_would_have_found_it(modelled
             "select lower(email), lower(first_name || ' ' || last_name), phone, lower(street) from people.raw_contacts"
         ).fetchall()
     values = {str(value).strip() for row in [*rows, *said] for value in row if value and len(str(value).strip()) > 6}
-    assert len(values) > 8000
+    assert len(values) > 10_000
     assert not [value for value in values if value in sent]
     planted = sent + " write to " + sorted(values)[100]
     assert [value for value in values if value in planted]
