@@ -446,7 +446,7 @@ SHOP_WORDS = _words(
 #: Words without which a change since the last run is said to be something else.
 CHANGE_WORDS = _words(
     "since|before|last (?:run|time)|previous|earlier|went|gone|chang\\w+|grew|grown|shrank|shrunk|moved|up|down|now|"
-    "lost|gained|rose|risen|fell|fallen|than in|new|joined|left|month|week|again"
+    "lost|gained|rose|risen|fell|fallen|than in (?:the )?(?:last|previous|earlier)|new|joined|left|month|week|again"
 )
 
 #: What ends the reach of a word towards a figure.

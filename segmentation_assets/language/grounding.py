@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from segmentation_assets.language.cues import (
@@ -29,6 +30,7 @@ from segmentation_assets.language.cues import (
     group_of,
     is_change,
     is_shop_wide,
+    stem_of,
     topic_of,
     writing_class,
 )
@@ -338,6 +340,66 @@ def _places(marked: _Marked) -> list[Finding]:
     return found
 
 
+#: A comparison further from its figure than this speaks for itself.
+_NEAR = 60
+
+
+def _belonging(marked: _Marked) -> list[Finding]:
+    """Figures of one sentence that stand beside another as if they belonged to it, and do not.
+
+    A comparison right after a figure ("◆ of their orders, ◆ more than usual") is that figure's own, unless words of its
+    own subject are there; a share in brackets after "◆ of ◆" is that of one of the two; and the price before, that of
+    the same goods. Keys alone decide this, whatever the words.
+    """
+    marks = [match.start() for match in re.finditer(_MARK, marked.text)]
+    found = []
+    for here in range(1, len(marked.slots)):
+        slot, before = marked.slots[here], marked.slots[here - 1]
+        if not slot.candidates or not before.candidates:
+            continue
+        between = marked.text[marks[here - 1] + 1 : marks[here]]
+        end = marks[here + 1] if here + 1 < len(marks) else len(marked.text)
+        words = between + BOUNDARY.split(marked.text[marks[here] + 1 : end])[0]
+        others = [before.candidates]
+        if between == " (" and here > 1 and marked.text[marks[here - 2] + 1 : marks[here - 1]] == " of ":
+            others.append(marked.slots[here - 2].candidates)
+            is_wrong = all(one.fact.kind is FactKind.SHARE and _is_alien(one.fact, others) for one in slot.candidates)
+        elif len(between) > _NEAR or re.search(r"[.!?;]", between):
+            continue
+        else:
+            is_wrong = all(_is_misplaced(one.fact, before.candidates, words) for one in slot.candidates)
+        if is_wrong:
+            beside = before.candidates[0].fact.key
+            found.append(
+                Finding("wrong_key", f"{slot.written} is {slot.candidates[0].fact.key}; it stands as if of {beside}.")
+            )
+    return found
+
+
+def _is_alien(fact: Fact, others: Sequence[Sequence[_Candidate]]) -> bool:
+    """Whether a share in brackets is of neither of the two counts before it."""
+    topic = topic_of(fact.key)
+    near = [topic_of(one.fact.key) for candidates in others for one in candidates]
+    return topic is not None and None not in near and topic not in near
+
+
+def _is_misplaced(fact: Fact, before: Sequence[_Candidate], words: str) -> bool:
+    """Whether a comparison, or a price before, is that of another figure than the one it follows."""
+    if stem_of(fact.key).startswith("list_price") or stem_of(fact.key).startswith("price"):
+        pair = {family_of(one.fact.key) for one in before if one.fact.kind is FactKind.MONEY}
+        return None not in pair and bool(pair) and family_of(fact.key) not in pair and family_of(fact.key) is not None
+    topic = topic_of(fact.key)
+    if not fact.key.endswith(("_gap", "_shop")) or topic is None or topic.own.search(words):
+        return False
+    bases = [one.fact for one in before]
+    if any(base.key.endswith(("_gap", "_shop", "_lean", "_change")) or topic_of(base.key) is None for base in bases):
+        return False
+    return all(_BASE.sub("", stem_of(base.key)) != _BASE.sub("", stem_of(fact.key)) for base in bases)
+
+
+_BASE = re.compile(r"_(?:gap|shop|share)$")
+
+
 @dataclass(frozen=True)
 class _Place:
     """One slot in its sentence, with the words up to the slots on either side."""
@@ -542,6 +604,7 @@ def _statements(marked: _Marked) -> list[Finding]:
     for sentence in marked.by_sentence():
         found += _directions(sentence)
         found += _places(sentence)
+        found += _belonging(sentence)
     return found
 
 

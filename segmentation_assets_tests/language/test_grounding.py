@@ -367,3 +367,27 @@ def test_the_two_that_something_lies_between_are_no_figure_and_others_are() -> N
     assert not ungrounded("Between two visits {{pause}} go by.", book)
     found = ungrounded("They come two times.", book)
     assert [(finding.rule, finding.detail[:5]) for finding in found] == [("number_word", "'two'")]
+
+
+@pytest.mark.parametrize(
+    ("template", "beside"),
+    [
+        ("Weekends hold {{weekend}} of orders, {{response_gap|more}} than usual.", "weekend"),
+        ("E-mail reaches {{reachable}} of {{customers}} ({{response}}).", "customers"),
+        ("Now {{price1}} (before: {{list_price2}}).", "price1"),
+    ],
+)
+def test_a_figure_that_stands_as_if_of_another_is_found_by_its_key(template: str, beside: str) -> None:
+    book = FactBook(
+        (
+            Fact("weekend", FactKind.SHARE, 0.3), Fact("weekend_gap", FactKind.DELTA, 0.05, unit=DeltaUnit.POINTS),
+            Fact("response", FactKind.SHARE, 0.2), Fact("response_gap", FactKind.DELTA, 0.04, unit=DeltaUnit.POINTS),
+            Fact("reachable", FactKind.COUNT, 300), Fact("customers", FactKind.COUNT, 400),
+            Fact("reachable_share", FactKind.SHARE, 0.75), Fact("price1", FactKind.MONEY, 9.0),
+            Fact("list_price1", FactKind.MONEY, 10.0), Fact("list_price2", FactKind.MONEY, 20.0),
+        )
+    )  # fmt: skip
+    found = [finding for finding in ungrounded(template, book) if finding.rule == "wrong_key"]
+    assert any(finding.detail.endswith(f"it stands as if of {beside}.") for finding in found)
+    right = template.replace("response_gap", "weekend_gap").replace("({{response}})", "({{reachable_share}})")
+    assert not ungrounded(right.replace("list_price2", "list_price1"), book)
