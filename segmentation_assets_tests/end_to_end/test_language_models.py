@@ -58,6 +58,9 @@ def test_a_model_names_chooses_and_writes_and_every_figure_is_the_warehouse_s(mo
     sizes = [size for (size,) in read(published, "select customers from segments.segment_summary where axis = 'taste'")]
     assert any(f"These are {size:,} customers" in text for text in who for size in sizes)
     assert not [text for text in who if "{{" in text]
+    assert f"A language model writes: {MODEL} at http://127.0.0.1:" in (modelled / "stdout.txt").read_text()
+    brief = (modelled / "home" / "brief.html").read_text(encoding="utf-8")
+    assert "calls to a language model, " in brief
 
 
 def test_the_ledger_adds_up_to_what_was_asked_and_what_it_cost(modelled: Path, read: Any) -> None:

@@ -952,3 +952,12 @@ def test_two_hundred_tasks_are_two_hundred_calls_in_order(
     assert len(provider.requests) == 200
     assert [outcome.answer.text for outcome in outcomes] == [f"model {task.item}" for task in tasks]
     assert ledger.spent(run).calls == 200
+
+
+def test_a_server_known_to_be_down_is_asked_for_nothing(tmp_path: Path) -> None:
+    provider = Scripted(reply("fine"))
+    with open_state(tmp_path / "state.sqlite") as state:
+        ledger = StateLedger(state)
+        (outcome,) = Desk(provider, ledger, POLICY, "run", is_server_down=True).ask([a_task()])
+        assert [call.status for call in ledger.all_calls()] == ["given_up"]
+    assert (outcome.is_degraded, provider.requests) == (True, [])
