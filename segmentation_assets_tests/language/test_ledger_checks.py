@@ -10,7 +10,7 @@ from segmentation_assets.warehouse.sql_models import SQL_ROOT
 
 TABLES = """
 create schema language;
-create table language.run_spending as select * from (values
+create table language.run_spending as select * replace (cost_amount::double as cost_amount) from (values
     ('old', 900, 9, 9.0, null, null, null), ('new', 5, 50, 0.5, 5, 50, 0.5)
 ) as t(run_id, calls, tokens, cost_amount, calls_limit, tokens_limit, cost_limit_amount);
 create table language.model_calls as select 1 as call_id, 'profile' as task, 'taste T1' as item, '' as error,
