@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from segmentation_assets.cli_language import edit_app, make_ai_app
+from segmentation_assets.cli_products import products_app
 from segmentation_assets.language.providers.choice import choose_provider, shown_url
 from segmentation_assets.settings import (
     Home,
@@ -86,7 +87,7 @@ def run(
     select: Annotated[
         str | None, typer.Option(help="Only these assets, in Dagster's selection syntax, e.g. group:campaigns.")
     ] = None,
-    job: Annotated[str, typer.Option(help="full_refresh, recluster, refit or assign.")] = "full_refresh",
+    job: Annotated[str, typer.Option(help="full_refresh, recluster, refit, assign or campaigns.")] = "full_refresh",
 ) -> None:
     """Materialise the graph: raw tables in; segments, profiles, matches, drafts and the Monday brief out."""
     from segmentation_assets.sources.choice import describe_source
@@ -340,6 +341,7 @@ def _print_summary(place: Home) -> None:
 
 
 app.add_typer(edit_app, name="edit")
+app.add_typer(products_app, name="products")
 app.add_typer(make_ai_app(run), name="ai")
 
 

@@ -166,6 +166,21 @@ class DiscountSettings(_Section):
     never_bought: Share = 0.10
 
 
+class ProductFilterSettings(_Section):
+    """Which products are wanted: a product must pass every filter that is set (all of them, not any of them)."""
+
+    minimum_stock: float | None = Field(None, ge=0, description="High stock: units above the safety level.")
+    minimum_cover_days: float | None = Field(None, ge=0, description="High stock: days it lasts at the recent rate.")
+    minimum_margin_share: float | None = Field(
+        None, ge=0, lt=1, description="High margin: margin after the discount, as share of price."
+    )
+    minimum_price: float | None = Field(None, ge=0, description="Lowest list price.")
+    maximum_price: float | None = Field(None, ge=0, description="Highest list price.")
+    categories: list[str] = Field(default_factory=list, description="Categories, of which the product needs one.")
+    brands: list[str] = Field(default_factory=list, description="Brands, of which the product needs one.")
+    ageing_days: int | None = Field(None, ge=1, description="Ageing stock: days without a sale.")
+
+
 class CampaignSettings(_Section):
     """What may be offered, to whom and for how long."""
 
@@ -178,6 +193,12 @@ class CampaignSettings(_Section):
     products_per_brief: int = Field(6, ge=1, le=6, description="Products in one campaign.")
     max_briefs: int = Field(5, ge=1, le=20, description="Campaigns proposed at once.")
     valid_days: int = Field(14, ge=1, le=90, description="Days an offer is valid.")
+    audience_share: float = Field(
+        0.20, gt=0, le=1, description="Stated size: share of each group of stages a product is matched with."
+    )
+    offers_per_customer: int = Field(6, ge=1, le=50, description="Most products a customer is offered in that time.")
+    rest_days: int = Field(30, ge=0, le=365, description="Days after a purchase in which it is not suggested again.")
+    filters: ProductFilterSettings = ProductFilterSettings()
 
 
 class PriceSettings(_Section):

@@ -38,6 +38,11 @@ assign = dg.define_asset_job(
     selection=dg.AssetSelection.all() - _SEARCH,
     description="Load the source and assign its customers with the frozen models, without fitting.",
 )
+campaigns = dg.define_asset_job(
+    "campaigns",
+    selection=dg.AssetSelection.assets(dg.AssetKey(["campaigns", "product_choices"])).downstream(),
+    description="Matches, offers, campaigns and drafts again, for the products a marketer has chosen since.",
+)
 
 
 _ENDINGS = {

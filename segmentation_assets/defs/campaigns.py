@@ -1,15 +1,13 @@
-"""Stage campaigns: what may be offered, to whom, and in which words."""
+"""Stage campaigns, the words: which few campaigns, for whom and why, and their e-mails."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import duckdb
-import numpy as np
-import polars as pl
 
 from segmentation_assets.defs.language import open_desk, set_aside_told, told
+from segmentation_assets.defs.merchandising import campaign_spec, declare, groups_of, read
 from segmentation_assets.language.task import EMBEDDED, Outcome, Task
 from segmentation_assets.language.tasks.match import (
     MATCH_CHOICE_NOTES,
@@ -21,10 +19,7 @@ from segmentation_assets.language.tasks.match import (
     matches_to_choose,
 )
 from segmentation_assets.merchandising.briefs import build_briefs
-from segmentation_assets.merchandising.matching import match_products
-from segmentation_assets.merchandising.plan import COLUMN_NOTES, STAGE_GROUPS, TABLE_TYPES, CampaignSpec
-from segmentation_assets.merchandising.promotable import promotable_products
-from segmentation_assets.merchandising.stage_groups import stage_groups
+from segmentation_assets.merchandising.plan import STAGE_GROUPS
 from segmentation_assets.messaging.drafts import (
     DRAFT_FACT_NOTES,
     DRAFT_FACT_TYPES,
@@ -34,10 +29,8 @@ from segmentation_assets.messaging.drafts import (
     draft_facts_frame,
     write_drafts,
 )
-from segmentation_assets.orchestration import plots
-from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
+from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
-from segmentation_assets.settings import Settings
 from segmentation_assets.state.edits import edited_drafts
 from segmentation_assets.state.store import open_state
 
@@ -47,150 +40,17 @@ _PYTHON = frozenset({"duckdb", "python"})
 _DRAFTED_FROM = ("campaigns/briefs", "campaigns/promotable_products", "raw/source")
 
 
-def campaign_spec(settings: Settings) -> CampaignSpec:
-    """The settings as merchandising takes them."""
-    campaigns, privacy = settings.campaigns, settings.privacy
-    return CampaignSpec(
-        margin_floor_share=campaigns.margin_floor_share,
-        safety_stock=campaigns.safety_stock,
-        cover_days=campaigns.cover_days,
-        products_per_brief=campaigns.products_per_brief,
-        max_briefs=campaigns.max_briefs,
-        valid_days=campaigns.valid_days,
-        base_discount_share=campaigns.discount_share,
-        discount_by_stage_group=campaigns.discounts.model_dump(),
-        control_share=campaigns.control_share,
-        minimum_cell=privacy.minimum_cell,
-        sensitive_categories=tuple(privacy.sensitive_categories),
-        age_restricted_categories=tuple(privacy.age_restricted_categories),
-    )
-
-
-def _read(con: duckdb.DuckDBPyConnection, table: str) -> pl.DataFrame:
-    return con.sql(f"from {table}").pl()
-
-
-def _is_on(con: duckdb.DuckDBPyConnection, capability: str) -> bool:
-    rows = con.execute(
-        "select is_on from quality.capabilities where capability = $capability", {"capability": capability}
-    ).fetchall()
-    return bool(rows and rows[0][0])
-
-
-def groups_of(con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
-    """The stage group of every stage segment."""
-    return stage_groups(_read(con, "segments.segment_summary"), _read(con, "segments.segment_metrics"))
-
-
-def _declare(key: str, description: str, deps: tuple[str, ...]) -> TableDeclaration:
-    return TableDeclaration(key, description, types=TABLE_TYPES[key], texts=COLUMN_NOTES[key], deps=deps, kinds=_PYTHON)
-
-
-def _affinity_plot(con: duckdb.DuckDBPyConnection) -> Mapping[str, Any]:
-    rows = con.execute(
-        "select a.value, a.taste_segment_id, m.name, a.shrunken_lift from campaigns.product_affinity a "
-        "join segments.taste_model m on m.segment_id = a.taste_segment_id where a.dimension = 'category' order by 1, 2"
-    ).fetchall()
-    if not rows:
-        return {}
-    values = sorted({row[0] for row in rows})[:30]
-    segments = sorted({(row[1], row[2]) for row in rows})
-    grid = np.full((len(values), len(segments)), np.nan)
-    place = {value: index for index, value in enumerate(values)}
-    for value, segment, name, lift in rows:
-        if value in place and lift:
-            grid[place[value], segments.index((segment, name))] = np.log2(max(lift, 1e-3))
-    return {
-        "plot": plots.heat_map(
-            grid,
-            values,
-            [f"{segment} {name}" for segment, name in segments],
-            title="Affinity of tastes with categories",
-            caption="Shrunken lift on a log scale: +1 is twice as many buyers as in all known tastes, -1 half as many.",
-            limit=2.0,
-        )
-    }
-
-
-product_sales = sql_table("campaigns/product_sales", "campaigns")
-past_audiences = sql_table("campaigns/past_audiences", "campaigns")
-audience_sizes = sql_table("campaigns/audience_sizes", "campaigns")
-audience_purchases = sql_table("campaigns/audience_purchases", "campaigns")
-product_affinity = sql_table("campaigns/product_affinity", "campaigns", describe=_affinity_plot)
-
-
 @computed_tables(
     "campaigns",
-    _declare(
-        "campaigns/promotable_products",
-        "Every product with whether it may be offered: in stock, active, not sensitive, and with a margin above the "
-        "floor after the discount; each other one keeps its reason.\n\nGrain: product_id",
-        ("clean/products", "clean/inventory", "campaigns/product_sales", "quality/capabilities", "raw/source"),
-    ),
-)
-def promotable(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
-    """Stock, margin, activity and sensitivity of the catalogue."""
-    with warehouse.get_connection(read_only=True) as con:
-        as_of, _ = source_row(con)
-        frame = promotable_products(
-            _read(con, "clean.products"),
-            _read(con, "clean.inventory") if _is_on(con, "inventory") else None,
-            _read(con, "campaigns.product_sales"),
-            campaign_spec(warehouse.settings),
-            as_of,
-        )
-    return Computed(frame, {"promotable_products": int(frame["is_promotable"].sum()) if frame.height else 0})
-
-
-@computed_tables(
-    "campaigns",
-    _declare(
-        "campaigns/product_segment_matches",
-        "The best audiences of each product: a taste segment crossed with a group of stages, with expected buyers, "
-        "margin and the rule it must beat (the most active customers, at equal size).\n\n"
-        "Grain: product_id, taste_segment_id, stage_segment_ids",
-        (
-            "campaigns/promotable_products",
-            "campaigns/product_affinity",
-            "campaigns/audience_sizes",
-            "campaigns/audience_purchases",
-            "segments/segment_summary",
-            "segments/segment_metrics",
-        ),
-    ),
-)
-def product_segment_matches(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
-    """Match by taste affinity and recent purchase rates."""
-    with warehouse.get_connection(read_only=True) as con:
-        frame = match_products(
-            _read(con, "campaigns.promotable_products"),
-            _read(con, "campaigns.product_affinity"),
-            _read(con, "campaigns.audience_sizes"),
-            _read(con, "campaigns.audience_purchases"),
-            groups_of(con),
-            spec=campaign_spec(warehouse.settings),
-        )
-    if frame.is_empty():
-        return Computed(frame)
-    best = frame.sort("expected_margin_amount", "product_id", descending=[True, False]).head(15)
-    lines = ["| product | audience | reachable | expected margin | beats baseline |", "|---|---|--:|--:|---|"]
-    lines += [
-        f"| {row['product_id']} | {row['taste_segment_id']} × {row['stage_segment_ids']} | "
-        f"{row['reachable_customers']:,} | {row['expected_margin_amount']:,.2f} | {row['beats_baseline']} |"
-        for row in best.iter_rows(named=True)
-    ]
-    return Computed(frame, {"best_matches": dg.MetadataValue.md("\n".join(lines))})
-
-
-@computed_tables(
-    "campaigns",
-    _declare(
+    declare(
         "campaigns/briefs",
-        "A handful of campaigns a person can approve: audience, products, offer, dates, expected margin and the "
-        "smallest effect its control group could show.\n\nGrain: brief_id",
+        "A handful of campaigns a person can approve: audience, products, offer, dates, expected margin, what a "
+        "control group costs and the smallest effect it could show.\n\nGrain: brief_id",
         (
+            "campaigns/offer_plan",
             "campaigns/product_segment_matches",
             "campaigns/promotable_products",
+            "campaigns/audience_members",
             "segments/segment_summary",
             "segments/segment_metrics",
             "raw/source",
@@ -198,13 +58,15 @@ def product_segment_matches(context: dg.AssetExecutionContext, warehouse: Wareho
     ),
 )
 def briefs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
-    """Gather the best matches into campaigns."""
+    """Gather the planned offers into campaigns."""
     with warehouse.get_connection(read_only=True) as con:
         frame = build_briefs(
-            _read(con, "campaigns.product_segment_matches"),
-            _read(con, "campaigns.promotable_products"),
+            read(con, "campaigns.offer_plan"),
+            read(con, "campaigns.product_segment_matches"),
+            read(con, "campaigns.promotable_products"),
+            read(con, "campaigns.audience_members"),
             groups_of(con),
-            dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
+            taste_names=dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
             spec=campaign_spec(warehouse.settings),
             as_of=source_row(con)[0],
         )
@@ -232,7 +94,7 @@ def briefs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
 def match_choices(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
     """Choose among the scored candidates of a product, with the reason."""
     with warehouse.get_connection(read_only=True) as con:
-        matches = _read(con, "campaigns.product_segment_matches")
+        matches = read(con, "campaigns.product_segment_matches")
         products = dict(con.execute("select product_id, name from campaigns.promotable_products").fetchall())
         names = dict(
             con.execute(
@@ -278,8 +140,8 @@ def email_drafts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Map
     """Write, judge, lay out and lint two variants of every brief; what a person wrote stands."""
     with warehouse.get_connection(read_only=True) as con:
         facts = brief_facts_of(
-            _read(con, "campaigns.briefs"),
-            _read(con, "campaigns.promotable_products"),
+            read(con, "campaigns.briefs"),
+            read(con, "campaigns.promotable_products"),
             stage_groups=STAGE_GROUPS,
             currency=source_row(con)[1],
             sensitive_categories=warehouse.settings.privacy.sensitive_categories,

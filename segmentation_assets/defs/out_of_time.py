@@ -55,6 +55,10 @@ _PARENTS = (
     "features/product_guards", _RFM,
     *(f"segments/{axis}_{part}" for axis in AXES for part in ("model", "assignments")),
 )  # fmt: skip
+PAST_SCHEMA: dict[str, type[pl.DataType]] = {
+    "windows_ago": pl.Int64, "as_of": pl.Date, "customer_id": pl.String, "stage_segment_id": pl.String,
+    "taste_segment_id": pl.String,
+}  # fmt: skip
 VERDICT_SCHEMA: dict[str, type[pl.DataType]] = {"topic": pl.String, "is_better": pl.Boolean, "sentence": pl.String}
 _TEXTS = {
     "method": "What was judged; `A minus B` is the difference of two over the same customers.",
@@ -78,6 +82,8 @@ _TEXTS = {
     "customers": "Customers who went this way; who stayed is there too.",
     "revenue_amount": "Money these customers spent up to today, in the source's currency.",
     "customer_share": "Share of the customers of the segment before.",
+    "windows_ago": f"How many times {HORIZON_DAYS} days ago.",
+    "as_of": "Day the customer is looked at.",
     "topic": "What was judged.",
     "is_better": "Whether it is clearly better than the simplest rule that could do the job.",
     "sentence": "The finding with its numbers.",
@@ -140,6 +146,12 @@ def _table(key: str, description: str, schema: Mapping[str, Any], group: str = "
         "version before to the one in use.\n\n"
         "Grain: axis, from_version, to_version, from_as_of, from_segment_id, to_segment_id",
         MOVES_SCHEMA,
+    ),
+    _table(
+        "segments/past_segments",
+        f"Where every customer known then stood {HORIZON_DAYS} and {2 * HORIZON_DAYS} days ago, by the models in use. "
+        "Empty where the history is too short.\n\nGrain: windows_ago, customer_id",
+        PAST_SCHEMA,
     ),
     _table(
         "segments/prospect_classifier",
@@ -224,6 +236,7 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
     for _, _, line in verdicts:
         context.log.info(line)
     return found | {
+        "segments/past_segments": Computed(_past_segments(axes, as_of)),
         "segments/segment_moves": Computed(moves, pictures),
         "segments/prospect_classifier": Computed(pl.concat(evaluations)),
         "segments/prospects": Computed(pl.concat(prospects)),
@@ -274,6 +287,28 @@ def _assigned(warehouse: Warehouse, axis: str, days: Mapping[int, _Day]) -> _Axi
         # Figures that a source gives ready-made carry no day: nobody can be placed by them in the past.
         return _Axis(inputs.spec, frozen, {}, str(error))
     return _Axis(inputs.spec, frozen, placed)
+
+
+def _past_segments(axes: Mapping[str, _Axis], as_of: dt.date) -> pl.DataFrame:
+    """PAST_SCHEMA: one row per customer and window; a segment is null where its axis is off or has no past."""
+    frames = [pl.DataFrame(schema=PAST_SCHEMA)]
+    for windows in (1, 2):
+        columns = [
+            placed.assigned[windows].rename({"segment_id": f"{axis}_segment_id"})
+            for axis, placed in axes.items()
+            if windows in placed.assigned
+        ]
+        if columns:
+            frame = (
+                columns[0]
+                if len(columns) == 1
+                else columns[0].join(columns[1], on="customer_id", how="full", coalesce=True)
+            )
+            day = as_of - dt.timedelta(days=windows * HORIZON_DAYS)
+            frame = frame.with_columns(windows_ago=pl.lit(windows, pl.Int64), as_of=pl.lit(day))
+            absent = [pl.lit(None, kind).alias(name) for name, kind in PAST_SCHEMA.items() if name not in frame.columns]
+            frames.append(frame.with_columns(absent).select(list(PAST_SCHEMA)))
+    return pl.concat(frames).sort("windows_ago", "customer_id")
 
 
 def _usefulness(axis: str, placed: _Axis, days: Mapping[int, _Day], short: str) -> Usefulness:

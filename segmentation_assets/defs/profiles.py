@@ -8,9 +8,10 @@ import duckdb
 import polars as pl
 
 from segmentation_assets.defs.axes import AXES
-from segmentation_assets.defs.campaigns import WEEKLY, groups_of
+from segmentation_assets.defs.campaigns import WEEKLY
 from segmentation_assets.defs.history import previous_summary
 from segmentation_assets.defs.language import open_desk, set_aside_told, told
+from segmentation_assets.defs.merchandising import groups_of
 from segmentation_assets.language.profile_writer import (
     PROFILE_FACT_NOTES,
     PROFILE_FACT_TYPES,

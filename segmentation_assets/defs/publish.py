@@ -18,7 +18,7 @@ _OWNER = ["team:marketing"]
 _BRIEF_PARENTS = (
     "segments/segment_summary", "segments/segment_grid", "segments/projection", "segments/drift",
     "segments/out_of_time_verdicts", "profiles/segment_profiles",
-    "campaigns/briefs", "campaigns/email_drafts", "campaigns/product_segment_matches",
+    "campaigns/briefs", "campaigns/email_drafts", "campaigns/product_segment_matches", "campaigns/match_verdicts",
     "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting", "language/run_spending",
 )  # fmt: skip
 _LEAVES = (
@@ -27,7 +27,8 @@ _LEAVES = (
     "segments/segment_moves", "segments/stage_usefulness", "segments/taste_usefulness", "segments/prospect_classifier",
     "segments/prospects", "value/spend_forecast", "value/forecast_candidates", "value/lifetime_model",
     "profiles/profile_facts", "profiles/strategies", "profiles/audience_members", "campaigns/draft_facts",
-    "campaigns/match_choices", "language/model_calls",
+    "campaigns/match_choices", "campaigns/match_backtest", "campaigns/next_best_products",
+    "campaigns/product_affinity", "language/model_calls",
     "clean/reviews", "clean/payments", "clean/contact_flags",
 )  # fmt: skip
 
@@ -88,7 +89,12 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
             sections=[
                 trust_section(
                     {a: con.execute(f"select sentence from segments.{a}_choice").fetchall()[0][0] for a in AXES},
-                    read("segments.out_of_time_verdicts"),
+                    pl.concat(
+                        [
+                            read(table).select("topic", "sentence")
+                            for table in ("segments.out_of_time_verdicts", "campaigns.match_verdicts")
+                        ]
+                    ),
                     _drifts(con),
                 ),
                 words_section(

@@ -7,6 +7,7 @@ layout and rules, which have their own modules.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -92,6 +93,7 @@ _BRIEF_COLUMNS = (
     "brief_id", "taste_segment_id", "stage_segment_ids", "product_ids", "discount_share", "valid_until",
     "audience_customers",
 )  # fmt: skip
+_AFTER_GROUP = re.compile(r"(?:-at-[0-9_]+-off)?(?:-adults)?$")
 _POLARS = {
     "BIGINT": pl.Int64(), "DOUBLE": pl.Float64(), "DATE": pl.Date(), "BOOLEAN": pl.Boolean(),
     "TIMESTAMP": pl.Datetime("us"),
@@ -124,8 +126,12 @@ def ask_embedded(tasks: Sequence[Task[A]]) -> list[Outcome[A]]:
 
 
 def stage_group_of(brief_id: str, stage_groups: Sequence[str]) -> str:
-    """The stage group a brief was planned for, from its id (`20240630-T2-never-bought`); `unknown` otherwise."""
-    tail = brief_id.split("-", 2)[-1].removesuffix("-adults").replace("-", "_")
+    """The stage group a brief was planned for, from its id (`20240630-T2-never-bought`); `unknown` otherwise.
+
+    Behind the group may stand a discount that was chosen for its products, and that it is for adults
+    (`20240630-T2-loyal-at-12_5-off-adults`).
+    """
+    tail = _AFTER_GROUP.sub("", brief_id.split("-", 2)[-1]).replace("-", "_")
     return tail if tail in stage_groups else "unknown"
 
 

@@ -112,6 +112,35 @@ def heat_map(
     return to_markdown(made, caption)
 
 
+def intervals(
+    panels: Sequence[tuple[str, Sequence[tuple[str, float, float, float]]]],
+    *,
+    caption: str,
+    x_label: str,
+    marked: float | None = None,
+) -> dg.MarkdownMetadataValue:
+    """Estimates with their intervals, a panel per question: (title, (label, estimate, low, high) by row).
+
+    The first row of a panel is drawn on top and in colour, the others in grey. `marked` is a vertical line.
+    """
+    made, axes = figure(4.1 * len(panels), 0.9 + 0.36 * max(len(rows) for _, rows in panels), len(panels))
+    for axis, (title, rows) in zip(axes, panels, strict=True):
+        places = range(len(rows) - 1, -1, -1)
+        for place, (index, (_, estimate, low, high)) in zip(places, enumerate(rows), strict=True):
+            colour = COLOURS[0] if index == 0 else MUTED
+            axis.plot([low, high], [place, place], color=colour, linewidth=2)
+            axis.plot([estimate], [place], "o", color=colour, markersize=5)
+            axis.text(high, place, f"  {estimate:.2f}", va="center", fontsize=8, color=INK)
+        axis.set_yticks(list(places), [label[:30] for label, *_ in rows], fontsize=8)
+        if marked is not None:
+            axis.axvline(marked, color=MUTED, linestyle=":", linewidth=1)
+        axis.set_title(title, loc="left", fontsize=9, color=INK)
+        axis.set_xlabel(x_label, fontsize=8, color=MUTED)
+        axis.margins(x=0.18, y=0.15)
+        axis.grid(axis="x", color=GRID)
+    return to_markdown(made, caption)
+
+
 def scatter(
     x: NDArray[np.float64],
     y: NDArray[np.float64],

@@ -223,9 +223,13 @@ Compute = Callable[[dg.AssetExecutionContext, Warehouse], Computed | Mapping[str
 
 
 def computed_tables(
-    group: str, *declarations: TableDeclaration, name: str | None = None
+    group: str, *declarations: TableDeclaration, name: str | None = None, config: type[dg.Config] | None = None
 ) -> Callable[[Compute], dg.AssetsDefinition]:
-    """Decorator: one step that computes tables (`Computed`, or one by table key) and then writes them together."""
+    """Decorator: one step that computes tables (`Computed`, or one by table key) and then writes them together.
+
+    `config` is what the run's config may set for the step; the function reads it from
+    `context.op_execution_context.op_config`.
+    """
 
     def decorate(compute: Compute) -> dg.AssetsDefinition:
         @dg.multi_asset(
@@ -236,6 +240,7 @@ def computed_tables(
                 for declaration in declarations
                 for spec in checks.check_specs(declaration.key, declaration.all_rules)
             ],
+            config_schema=config.to_fields_dict() if config else None,
         )
         def build(context: dg.AssetExecutionContext, warehouse: Warehouse) -> StepEvents:
             with _missing_parts_named(declarations[0].key):

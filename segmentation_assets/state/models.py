@@ -185,3 +185,21 @@ class Edit(Base):
     typed: Mapped[str]
     is_active: Mapped[bool]
     edited_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class ProductChoice(Base):
+    """A product that a marketer chose to be offered. The active row of a product is in force; null is the plan's."""
+
+    __tablename__ = "product_choices"
+    __table_args__ = (
+        CheckConstraint("discount_share >= 0 and discount_share < 1", name="discount_share"),
+        CheckConstraint("audience_customers >= 1", name="audience_customers"),
+        Index(None, "product_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    product_id: Mapped[str]
+    discount_share: Mapped[float | None]
+    audience_customers: Mapped[int | None]
+    is_active: Mapped[bool]
+    chosen_at: Mapped[dt.datetime] = mapped_column(DateTime)

@@ -3,8 +3,9 @@
 What belongs here: choosing what is said, in which order, and rendering it as a self-contained page and as a short
 text. What does not: computing figures, opening databases, writing files.
 
-The page has five parts, in the order of a decision: what moved, what to do (at most five moves), what not to do, what
-the data cannot say yet, and how far the data themselves can be trusted. Later parts (measured margin, spend, drift)
+The page has five parts, in the order of a decision: what moved, what to do (at most five moves, and what became of the
+products somebody chose), what not to do, what the data cannot say yet, and how far the data themselves can be trusted.
+Later parts (measured margin, spend, drift)
 are added as `Section`s.
 """
 
@@ -22,8 +23,11 @@ import polars as pl
 from segmentation_assets.language.facts import clean_name
 from segmentation_assets.language.rendering import count, day, money, share
 from segmentation_assets.language.task import EMBEDDED
+from segmentation_assets.merchandising.plan import BY_TASTE
 
 MOST_MOVES = 5
+#: Chosen products named one by one; more are counted.
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Move:
     audience: str
     expected: str
     interval: str
+    control: str
     detectable: str
     evidence: str
     caution: str
@@ -106,6 +111,7 @@ class BriefModel:
     moved: tuple[Line, ...]
     moves: tuple[Move, ...]
     no_moves_reason: str
+    chosen: tuple[Line, ...]
     avoid: tuple[Line, ...]
     unknown: tuple[Line, ...]
     segments: tuple[SegmentLine, ...]
@@ -151,6 +157,7 @@ def build_brief(
         moved=_moved(summary, previous_summary, previous_as_of, as_of),
         moves=moves,
         no_moves_reason="" if moves else _why_no_moves(promotable, capabilities),
+        chosen=_chosen(promotable, briefs),
         avoid=_avoid(briefs, promotable, profiles),
         unknown=_unknown(capabilities, verdicts or {}, briefs),
         segments=_segments(summary, previous_summary, currency),
@@ -165,14 +172,17 @@ _JUDGED = {
     "stage_usefulness": "Whether stage segments tell more than the RFM rule.",
     "taste_usefulness": "Whether taste segments tell more than each customer's favourite category.",
     "spend_forecast": "How well spend can be forecast.",
+    "product_to_audience": "Whether matching by taste finds more buyers than the most active customers.",
+    "customer_to_product": "Whether each customer's next best products beat the simplest lists.",
 }
 
 
 def trust_section(choices: Mapping[str, str], verdicts: pl.DataFrame, drifts: Mapping[str, str]) -> Section:
-    """How far the segments can be trusted: what they claim, how they did on days they had not seen, whether they hold.
+    """How far segments and matches can be trusted: what they claim, how they did on days not seen, whether they hold.
 
-    `choices`: by axis, the sentence of AXIS_choice. `verdicts`: topic and sentence, from
-    segments.out_of_time_verdicts. `drifts`: by axis, what has drifted; axes without drift are not in it.
+    `choices`: by axis, the sentence of AXIS_choice. `verdicts`: topic and sentence, the rows of
+    segments.out_of_time_verdicts and of campaigns.match_verdicts. `drifts`: by axis, what has drifted; axes without
+    drift are not in it.
     """
     lines = [Line(f"What the {axis} segments are.", sentence) for axis, sentence in sorted(choices.items()) if sentence]
     told = dict(verdicts.select("topic", "sentence").iter_rows())
@@ -180,7 +190,7 @@ def trust_section(choices: Mapping[str, str], verdicts: pl.DataFrame, drifts: Ma
     lines += [
         Line(f"The {axis} segments no longer fit today's customers.", why) for axis, why in sorted(drifts.items())
     ]
-    return Section("How far the segments can be trusted", tuple(lines))
+    return Section("How far segments and matches can be trusted", tuple(lines))
 
 
 def words_section(profiles: pl.DataFrame, drafts: pl.DataFrame, spent: tuple[int, float] | None) -> Section:
@@ -342,32 +352,24 @@ def _moves(
     for rank, brief in enumerate(briefs.head(MOST_MOVES).to_dicts(), start=1):
         ids = brief["product_ids"].split(",")
         rows = [verdicts.get((i, brief["taste_segment_id"], brief["stage_segment_ids"])) for i in ids]
-        wins = sum(bool(row and row["beats_baseline"]) for row in rows)
+        evidence, caution = _rate_words([row for row in rows if row is not None], len(ids))
         products = [clean_name(names.get(i)) or i for i in ids]
         listed = products[0] if len(products) == 1 else f"{products[0]} and {len(products) - 1} more"
         reachable, buyers = _number(brief["reachable_customers"]), _number(brief["expected_buyers"])
         effect = brief["smallest_detectable_effect"]
         base = buyers / reachable if reachable else 0.0
+        held_out = _number(brief["control_customers"])
+        control = (
+            f"{_plural(held_out, 'customer')} {'is' if held_out == 1 else 'are'} held out so that the effect can be "
+            f"measured: that costs {money(_number(brief['control_cost_amount']), currency)} of margin at most."
+        )
         if effect is None or base <= 0:
             detectable = "Too few reachable customers to show any effect with a control group."
         else:
             detectable = (
-                f"With a tenth held out, only a lift of {share(effect / base)} or more could be shown"
+                f"With {count(held_out)} held out, only a lift of {share(effect / base)} or more could be shown"
                 f"{': read the result as a hint, not as proof' if effect / base > 0.5 else ''}."
             )
-        evidence = (
-            f"{'Each' if wins == len(ids) else f'{wins} of {len(ids)}'} of the products sells better here than to "
-            f"the most "
-            "active customers at equal size."
-            if wins
-            else ""
-        )
-        caution = (
-            ""
-            if wins
-            else "At equal size the most active customers buy these as often or more: "
-            "do this for its objective, not its rate."
-        )
         stages = [segment_names.get(("stage", stage), stage) for stage in brief["stage_segment_ids"].split(",")]
         taste = segment_names.get(("taste", brief["taste_segment_id"]), brief["taste_segment_id"])
         label = " / ".join(stages) if brief["taste_segment_id"] == "T0" else f"{' / '.join(stages)} · {taste}"
@@ -389,6 +391,7 @@ def _moves(
                     f"{money(_number(brief['low_margin_amount']), currency)} to "
                     f"{money(_number(brief['high_margin_amount']), currency)}, from about {_plural(buyers, 'purchase')}"
                 ),
+                control=control,
                 detectable=detectable,
                 evidence=evidence,
                 caution=caution,
@@ -400,6 +403,59 @@ def _moves(
             )
         )
     return tuple(moves)
+
+
+def _rate_words(rows: Sequence[Mapping[str, object]], products: int) -> tuple[str, str]:
+    """What speaks for the rate of a brief's matches, or what to be careful about: one of the two is empty."""
+    if wins := sum(bool(row["beats_baseline"]) for row in rows):
+        each = "Each" if wins == products else f"{wins} of {products}"
+        return (
+            f"{each} of the products sells better to the customers of these stages matched with it than to as many of "
+            "the most active.",
+            "",
+        )
+    rules = sorted({str(row["scored_by"]) for row in rows} - {BY_TASTE})
+    if rules:
+        return "", (
+            "On days held back, matching by taste did no better than simpler rules, so these customers are chosen by "
+            f"one: {' and '.join(rules)}."
+        )
+    if any(_number(row["matched_score"]) > _number(row["baseline_score"]) for row in rows):
+        return "", (
+            "At equal size the most active customers buy these about as often, too close to call: do this for its "
+            "objective, not its rate."
+        )
+    return "", (
+        "At equal size the most active customers buy these as often or more: do this for its objective, not its rate."
+    )
+
+
+def _chosen(promotable: pl.DataFrame, briefs: pl.DataFrame) -> tuple[Line, ...]:
+    """What became of the products that somebody chose; empty when nobody chose any."""
+    chosen = promotable.filter(pl.col("is_chosen").fill_null(value=False)).sort("product_id")
+    if chosen.is_empty():
+        return ()
+    names = {row["product_id"]: clean_name(row["name"]) or row["product_id"] for row in chosen.iter_rows(named=True)}
+    lines = [Line(f"Products chosen by you: {_listed(list(names.values()))}.", "No other product is offered.")]
+    for row in chosen.filter(~pl.col("is_promotable")).head(MOST_NAMED).iter_rows(named=True):
+        lines.append(Line(f"Chosen, but not offered: {names[row['product_id']]}.", str(row["reason"])))
+    planned = {product for ids in briefs["product_ids"] for product in ids.split(",")}
+    idle = [names[product] for product in chosen.filter("is_promotable")["product_id"] if product not in planned]
+    if idle:
+        lines.append(
+            Line(
+                f"Chosen, but in no campaign this week: {_listed(idle)}.",
+                "No audience suits them well enough, or the others earn more.",
+            )
+        )
+    return tuple(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[:MOST_NAMED])} and {count(len(names) - MOST_NAMED)} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _why_no_moves(promotable: pl.DataFrame, capabilities: pl.DataFrame) -> str:
@@ -570,10 +626,13 @@ def render_text(model: BriefModel) -> str:
             f"{move.rank}. {move.title}",
             f"   {move.sentence}",
             f"   Expected margin {move.expected} ({move.interval}).",
+            f"   {move.control}",
         ]
         if move.caution:
             lines.append(f"   {move.caution}")
         lines.append(f"   review: {move.review_command}")
+    if model.chosen:
+        lines += ["", *(f"{line.statement} {line.reason}".rstrip() for line in model.chosen)]
     lines += ["", "What moved:", *(f"- {line.statement} {line.reason}".rstrip() for line in model.moved)]
     if model.unknown:
         told = [line for line in model.unknown if not line.statement.startswith(_OFF)]

@@ -39,15 +39,17 @@ create table quality.row_accounting as
     t(table_name, raw_rows, clean_rows, rejected_rows, repaired_rows);
 create table campaigns.promotable_products as
     select * from (values
-        ('P1', 'House blend', 'Coffee', 9.0, 0.4, true), ('P2', 'Grand cru', 'Coffee', 18.0, 0.5, true),
-        ('P3', 'Assam', 'Tea', 4.5, 0.1, false)
-    ) t(product_id, name, category, offer_price, margin_share, is_promotable);
+        ('P1', 'House blend', 'Coffee', 10.0, 5.4, true), ('P2', 'Grand cru', 'Coffee', 18.0, 9.0, true),
+        ('P3', 'Assam', 'Tea', 4.5, 4.05, false)
+    ) t(product_id, name, category, list_price, unit_cost, is_promotable);
 create table campaigns.product_segment_matches as
     select * from (values
-        ('P1', 'T1', 'S1,S2', 2, 1, 0.4, 0.2, 0.8, 1.4, true), ('P2', 'T1', 'S1', 1, 1, 0.3, 0.1, 0.6, 2.7, false),
-        ('P3', 'T1', 'S1', 1, 1, 0.3, 0.1, 0.6, 9.9, true)
-    ) t(product_id, taste_segment_id, stage_segment_ids, audience_customers, reachable_customers, expected_buyers, low,
-        high, expected_margin_amount, beats_baseline);
+        ('P1', 'T1', 'lapsing', 'S2', 0.5, 0.1, 2, 1, 0.4, 0.2, 0.8, 1.4, true),
+        ('P1', 'T1', 'loyal', 'S1', 2.5, 0.0, 1, 1, 0.3, 0.1, 0.6, 1.2, true),
+        ('P2', 'T1', 'loyal', 'S1', 2.0, 0.0, 1, 1, 0.3, 0.1, 0.6, 2.7, false),
+        ('P3', 'T1', 'loyal', 'S1', 2.0, 0.0, 1, 1, 0.3, 0.1, 0.6, 9.9, true)
+    ) t(product_id, taste_segment_id, stage_group, stage_segment_ids, activity_floor, discount_share,
+        audience_customers, reachable_customers, expected_buyers, low, high, expected_margin_amount, beats_baseline);
 """
 
 
@@ -138,7 +140,15 @@ def test_products_for_a_segment_come_by_margin_and_only_when_promotable(
     published: duckdb.DuckDBPyConnection,
 ) -> None:
     rows = _ask(published, "products_for_segments")
-    assert [(row[0], row[1], row[3], row[4], float(row[12]), row[13]) for row in rows] == [
-        ("T1", "Coffee", "P2", "Grand cru", 2.7, False),
-        ("T1", "Coffee", "P1", "House blend", 1.4, True),
+    assert [(row[0], row[1], row[2], row[5], row[6], float(row[14]), row[15]) for row in rows] == [
+        ("T1", "Coffee", "loyal", "P2", "Grand cru", 2.7, False),
+        ("T1", "Coffee", "lapsing", "P1", "House blend", 1.4, True),
+        ("T1", "Coffee", "loyal", "P1", "House blend", 1.2, True),
     ]
+
+
+def test_price_and_margin_are_those_at_the_discount_of_the_stages(published: duckdb.DuckDBPyConnection) -> None:
+    rows = {(row[5], row[2]): row for row in _ask(published, "products_for_segments")}
+    assert [float(rows["P1", group][8]) for group in ("loyal", "lapsing")] == [10.0, 9.0]
+    assert [float(rows["P1", group][9]) for group in ("loyal", "lapsing")] == [0.46, 0.4]
+    assert rows["P1", "lapsing"][4] == 0.5

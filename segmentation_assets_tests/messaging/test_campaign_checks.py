@@ -1,4 +1,8 @@
-"""Every check on profiles and campaigns: silent on good tables, and each fault found by the rule meant for it."""
+"""Every check on profiles, the offer plan, briefs and drafts: silent on good tables, and each fault is found.
+
+The checks on the tables that matching makes are shown failing beside the code that makes them
+(`segmentation_assets_tests/merchandising`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,18 @@ import pytest
 
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
 
+#: Tables of the campaigns schema whose checks are here, and those whose checks are in the tests of merchandising.
+HERE = {"briefs", "draft_facts", "email_drafts", "match_choices", "offer_plan"}
+ELSEWHERE = {
+    "audience_members", "customer_activity", "match_backtest", "match_verdicts", "next_best_products",
+    "next_best_weights", "product_affinity", "product_choices", "product_segment_matches", "product_traits",
+    "promotable_products", "segment_purchases", "window_purchases",
+}  # fmt: skip
 CHECKS = sorted(
     str(path.relative_to(SQL_ROOT / "checks").with_suffix(""))
     for folder in ("profiles", "campaigns")
     for path in (SQL_ROOT / "checks" / folder).glob("*/*.sql")
+    if path.parent.name not in ELSEWHERE
 )
 
 GOOD = """
@@ -25,18 +37,24 @@ create table profiles.segment_profiles as select axis, segment_id, 'Name ' || se
     'Resonance.' as resonance, 'Do not.' as do_not, 'Sure.' as confidence_sentence, customers, reachable_customers,
     revenue_share, 'First run.' as change_since_last, 'Coffee' as top_categories, 'Offer.' as best_offer,
     'embedded' as written_by, false as is_degraded from segments.segment_summary;
-create table clean.products as select 'P1' as product_id union all select 'P2';
 create table campaigns.promotable_products as select * from (values
-    ('P1', 20.0, 8.0, 100.0, 10.0, 0.15, 17.0, 0.53, 0.1, false, true, 'Good.'),
-    ('P2', 10.0, 9.5, 100.0, 10.0, 0.0, 10.0, 0.05, 0.1, false, false, 'Below the floor.')
+    ('P1', 20.0, 8.0, 100.0, 10.0, 0.15, 17.0, 0.53, 0.1, false, false, true, 'Good.'),
+    ('P2', 10.0, 9.5, 100.0, 10.0, 0.0, 10.0, 0.05, 0.1, false, false, false, 'Below the floor.')
 ) t(product_id, list_price, unit_cost, stock_quantity, safety_stock, discount_share, offer_price, margin_share,
-    margin_floor_share, is_sensitive, is_promotable, reason);
-create table campaigns.product_affinity as select 'product' as dimension, 'P1' as value, 'T1' as taste_segment_id,
-    100 as buyers, 1500 as segment_customers, 0.0667 as purchase_rate, 0.05 as base_rate, 1.33 as lift,
-    1.2 as shrunken_lift;
-create table campaigns.product_segment_matches as select 'P1' as product_id, 'T1' as taste_segment_id,
-    'S1,S2' as stage_segment_ids, 1500 as audience_customers, 800 as reachable_customers, 0.05 as score,
-    0.04 as baseline_score, 10.0 as expected_buyers, 5::double as low, 15.0 as high, true as beats_baseline;
+    margin_floor_share, is_sensitive, is_age_restricted, is_promotable, reason);
+create table campaigns.product_segment_matches as select 'P1' as product_id, 'T1' as taste_segment_id, stage_group,
+    stage_segment_ids, 2.0 as activity_floor, discount_share, 0.05 as score from (values
+    ('loyal', 'S1', 0.0), ('lapsing', 'S2', 0.15)
+) t(stage_group, stage_segment_ids, discount_share);
+create table campaigns.audience_members as
+    select g.stage_group || i as customer_id, 'T1' as taste_segment_id, g.stage_segment_id, g.stage_group,
+        i < 500 as is_reachable, i % 4 <> 0 as is_adult, 4 - i / 400 as expected_products,
+        row_number() over (partition by g.stage_group, i % 4 <> 0 order by i) - 1 as activity_rank
+    from range(800) t(i) cross join (values ('loyal', 'S1'), ('lapsing', 'S2')) g(stage_group, stage_segment_id);
+create table campaigns.offer_plan as select 'P1' as product_id, 'T1' as taste_segment_id, stage_group,
+    stage_segment_ids, is_adult, 0 as from_rank, to_rank, to_rank as customers, 3.0::double as expected_buyers,
+    25.0::double as expected_margin_amount
+    from campaigns.product_segment_matches cross join (values (true, 375), (false, 125)) c(is_adult, to_rank);
 create table campaigns.briefs as select * from (values
     ('20240630-T1-loyal', 'S1', 0.0), ('20240630-T1-lapsing', 'S2', 0.15)
 ) t(brief_id, stage_segment_ids, discount_share);
@@ -46,6 +64,9 @@ alter table campaigns.briefs add column starts_on date default date '2024-07-01'
 alter table campaigns.briefs add column valid_until date default date '2024-07-14';
 alter table campaigns.briefs add column audience_customers integer default 800;
 alter table campaigns.briefs add column reachable_customers integer default 500;
+alter table campaigns.briefs add column activity_floor double default 2.0;
+alter table campaigns.briefs add column control_customers integer default 50;
+alter table campaigns.briefs add column control_cost_amount double default 5;
 alter table campaigns.briefs add column expected_margin_amount double default 50;
 alter table campaigns.briefs add column low_margin_amount double default 20;
 alter table campaigns.briefs add column high_margin_amount double default 80;
@@ -75,11 +96,13 @@ create table profiles.audiences as select 'S1-deals' as audience_id, 'stage' as 
 create table profiles.audience_members as
     select 'S1-deals' as audience_id, customer_id from segments.customer_segments where stage_segment_id = 'S1';
 create table campaigns.match_choices as select product_id, taste_segment_id, stage_segment_ids,
-    'embedded' as chosen_by, false as is_degraded from campaigns.product_segment_matches;
+    'embedded' as chosen_by, false as is_degraded from campaigns.product_segment_matches where stage_group = 'loyal';
 """
 
 DRAFTS = "update campaigns.email_drafts set"
 BRIEFS = "update campaigns.briefs set"
+PLAN = "update campaigns.offer_plan set"
+PRODUCTS = "update campaigns.promotable_products set"
 #: rule -> statements that break it
 FAULTS: dict[str, list[str]] = {
     "profiles/segment_profiles/one_profile_per_segment": [
@@ -125,43 +148,27 @@ FAULTS: dict[str, list[str]] = {
         "insert into profiles.audiences select 'other' as audience_id, * exclude (audience_id) from profiles.audiences",
     ],
     "profiles/audiences/no_degraded_audience": ["update profiles.audiences set is_degraded = true"],
-    "campaigns/match_choices/choice_is_a_match": ["update campaigns.match_choices set stage_segment_ids = 'S1'"],
+    "campaigns/match_choices/choice_is_a_match": ["update campaigns.match_choices set stage_segment_ids = 'S1,S2'"],
     "campaigns/match_choices/no_degraded_reason": ["update campaigns.match_choices set is_degraded = true"],
-    "campaigns/promotable_products/one_row_per_product": [
-        "update campaigns.promotable_products set product_id = 'P1'",
-        "update campaigns.promotable_products set reason = ''",
+    "campaigns/offer_plan/intervals_do_not_overlap": [
+        f"{PLAN} to_rank = 0", f"{PLAN} from_rank = -1", f"{PLAN} customers = 374",
+        f"{PLAN} expected_buyers = -1", f"{PLAN} expected_margin_amount = -1",
+        "insert into campaigns.offer_plan select * from campaigns.offer_plan",
+        "insert into campaigns.offer_plan select * replace (100 as from_rank, 120 as to_rank, 20 as customers) "
+        "from campaigns.offer_plan",
     ],
-    "campaigns/promotable_products/products_are_known": ["delete from clean.products where product_id = 'P1'"],
-    "campaigns/promotable_products/promotable_means_stock_and_margin": [
-        "update campaigns.promotable_products set stock_quantity = 10 where product_id = 'P1'",
-        "update campaigns.promotable_products set is_promotable = true",
-        "update campaigns.promotable_products set is_sensitive = true where product_id = 'P1'",
+    "campaigns/offer_plan/offers_reach_matched_members": [
+        f"{PLAN} to_rank = 376 where is_adult", f"{PLAN} to_rank = 900",
+        "update campaigns.product_segment_matches set activity_floor = 2.8",
+        f"{PLAN} taste_segment_id = 'T2'", f"{PLAN} stage_segment_ids = 'S1,S2'",
+        "delete from campaigns.product_segment_matches",
     ],
-    "campaigns/product_affinity/rates_are_consistent": [
-        "update campaigns.product_affinity set buyers = 1501",
-        "update campaigns.product_affinity set shrunken_lift = 1.5",
-        "update campaigns.product_affinity set shrunken_lift = 0.9",
+    "campaigns/offer_plan/products_are_promotable": [
+        f"{PLAN} product_id = 'P2'", f"{PLAN} product_id = 'P3'", f"{PRODUCTS} is_sensitive = true",
+        f"{PRODUCTS} is_age_restricted = true", "update campaigns.product_segment_matches set discount_share = 0.58",
     ],
-    "campaigns/product_affinity/one_row_per_value_and_taste": [
-        "insert into campaigns.product_affinity select * from campaigns.product_affinity",
-        "update campaigns.product_affinity set taste_segment_id = 'T9'",
-    ],
-    "campaigns/product_segment_matches/one_row_per_product_and_audience": [
-        "insert into campaigns.product_segment_matches select * from campaigns.product_segment_matches",
-        "update campaigns.product_segment_matches set reachable_customers = 1501",
-        "update campaigns.product_segment_matches set audience_customers = -1, reachable_customers = -1",
-        "update campaigns.product_segment_matches set low = 11",
-        "update campaigns.product_segment_matches set baseline_score = 0.06",
-    ],
-    "campaigns/product_segment_matches/segments_exist": [
-        "update campaigns.product_segment_matches set stage_segment_ids = 'S1,S8'",
-        "update campaigns.product_segment_matches set taste_segment_id = 'T9'",
-    ],
-    "campaigns/product_segment_matches/products_are_promotable": [
-        "update campaigns.product_segment_matches set product_id = 'P2'",
-        "update campaigns.product_segment_matches set product_id = 'P3'",
-        "update campaigns.promotable_products set stock_quantity = 5",
-        "update campaigns.promotable_products set is_sensitive = true",
+    "campaigns/offer_plan/stock_holds": [
+        f"{PLAN} expected_buyers = 22.6", f"{PRODUCTS} stock_quantity = 21.9",
     ],
     "campaigns/briefs/one_row_per_brief": [
         f"{BRIEFS} valid_until = date '2024-06-30', starts_on = date '2024-06-30'", f"{BRIEFS} product_ids = ''",
@@ -174,6 +181,24 @@ FAULTS: dict[str, list[str]] = {
         f"{BRIEFS} product_ids = 'P1,P2'", f"{BRIEFS} discount_share = 0.58",
         "update campaigns.promotable_products set stock_quantity = 10",
         "update campaigns.promotable_products set is_sensitive = true",
+    ],
+    "campaigns/briefs/products_are_planned": [
+        "delete from campaigns.offer_plan where stage_group = 'loyal'", f"{BRIEFS} product_ids = 'P1,P1'",
+        "insert into campaigns.briefs select * replace (brief_id || '-adults' as brief_id) from campaigns.briefs",
+    ],
+    "campaigns/briefs/audiences_are_counted": [
+        f"{BRIEFS} activity_floor = 2.1", f"{BRIEFS} reachable_customers = 499", f"{BRIEFS} audience_customers = 801",
+        f"{BRIEFS} brief_id = brief_id || '-adults'", "delete from campaigns.audience_members",
+    ],
+    "campaigns/briefs/age_restricted_products_reach_adults_only": [
+        f"{PRODUCTS} is_age_restricted = true", f"{BRIEFS} brief_id = brief_id || '-adults'",
+    ],
+    "campaigns/briefs/control_group_is_stated": [
+        f"{BRIEFS} control_customers = 501", f"{BRIEFS} control_customers = null",
+        f"{BRIEFS} control_cost_amount = 51", f"{BRIEFS} control_cost_amount = -1",
+    ],
+    "campaigns/briefs/stock_holds_for_all_readers": [
+        f"{PRODUCTS} stock_quantity = 18", "update campaigns.product_segment_matches set score = 1.0",
     ],
     "campaigns/briefs/loyal_and_lapsing_differ": [f"{BRIEFS} discount_share = 0.15"],
     "campaigns/email_drafts/two_variants_per_brief": [
@@ -278,5 +303,31 @@ def test_merge_fields_and_every_rendering_of_a_fact_are_no_invented_figures(
     try:
         warehouse.execute(f"{DRAFTS} subject = '15% off, €10.20', body_text = 'Until 14 July 2024. [[x1|2]]'")
         assert _offending(warehouse, "campaigns/draft_facts/figures_are_facts") == []
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_every_table_of_campaigns_with_checks_is_tested_here_or_in_merchandising() -> None:
+    folders = {path.name for path in (SQL_ROOT / "checks" / "campaigns").iterdir()}
+    assert folders >= HERE and folders <= HERE | ELSEWHERE
+
+
+def test_a_discount_that_a_person_chose_for_loyal_customers_is_no_fault(warehouse: duckdb.DuckDBPyConnection) -> None:
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(
+            f"{BRIEFS} discount_share = 0.2, brief_id = brief_id || '-at-20-off' where brief_id like '%loyal'"
+        )
+        assert _offending(warehouse, "campaigns/briefs/loyal_and_lapsing_differ") == []
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_stock_that_is_not_known_ends_no_offer(warehouse: duckdb.DuckDBPyConnection) -> None:
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(f"{PRODUCTS} stock_quantity = null, safety_stock = null")
+        for check in ("offer_plan/stock_holds", "briefs/stock_holds_for_all_readers"):
+            assert _offending(warehouse, f"campaigns/{check}") == []
     finally:
         warehouse.execute("rollback")

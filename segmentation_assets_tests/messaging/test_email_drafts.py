@@ -35,6 +35,7 @@ from segmentation_assets.messaging.drafts import (
     draft_templates,
     drafts_frame,
     rewrites,
+    stage_group_of,
     write_drafts,
 )
 from segmentation_assets.messaging.lint import Draft, lint_draft, read_html
@@ -94,6 +95,18 @@ def test_every_brief_gets_two_variants_with_the_declared_columns() -> None:
     assert build_drafts(_briefs(), _promotable(), stage_groups=STAGE_GROUPS, currency="EUR").columns == list(
         DRAFT_TYPES
     )
+
+
+@pytest.mark.parametrize(
+    ("brief_id", "group"),
+    [
+        ("20240630-T2-never-bought", "never_bought"), ("20240630-T2-loyal-adults", "loyal"),
+        ("20240630-T2-loyal-at-12_5-off", "loyal"), ("20240630-T2-never-bought-at-20-off-adults", "never_bought"),
+        ("20240630-T2-anything", "unknown"),
+    ],
+)  # fmt: skip
+def test_the_stage_group_is_read_from_the_brief_s_id(brief_id: str, group: str) -> None:
+    assert stage_group_of(brief_id, STAGE_GROUPS) == group
 
 
 def test_the_offer_of_a_draft_is_its_brief_s() -> None:

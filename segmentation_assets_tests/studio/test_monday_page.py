@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import polars as pl
 
-from segmentation_assets.merchandising.plan import empty_table, table_schema
+from segmentation_assets.merchandising.plan import BY_ACTIVITY, BY_TASTE, empty_table, table_schema
 from segmentation_assets.messaging.drafts import DRAFT_TYPES
 from segmentation_assets.studio.monday_brief import (
     BriefModel,
@@ -46,7 +46,7 @@ def _brief_row(group: str, taste: str, name: str, discount: float, **changes: ob
         "discount_share": discount, "starts_on": date(2024, 7, 1), "valid_until": date(2024, 7, 14),
         "audience_customers": 2300, "reachable_customers": 1204, "expected_buyers": 31.0,
         "expected_margin_amount": 412.5, "low_margin_amount": 240.0, "high_margin_amount": 610.0,
-        "smallest_detectable_effect": 0.021, **changes,
+        "control_customers": 120, "control_cost_amount": 41.25, "smallest_detectable_effect": 0.021, **changes,
     }  # fmt: skip
 
 
@@ -67,15 +67,21 @@ def _inputs(**changes: object) -> dict[str, object]:
         ]
     )
     matches = pl.DataFrame(
-        [("P1", "T1", "S1", True), ("P2", "T1", "S1", True), ("P1", "T1", "S2", False), ("P2", "T1", "S2", False)],
-        schema=["product_id", "taste_segment_id", "stage_segment_ids", "beats_baseline"], orient="row",
+        [
+            ("P1", "T1", "S1", True, 0.05, 0.04, BY_TASTE), ("P2", "T1", "S1", True, 0.05, 0.04, BY_TASTE),
+            ("P1", "T1", "S2", False, 0.02, 0.03, BY_TASTE), ("P2", "T1", "S2", False, 0.02, 0.02, BY_TASTE),
+        ],
+        schema=["product_id", "taste_segment_id", "stage_segment_ids", "beats_baseline", "matched_score",
+                "baseline_score", "scored_by"],
+        orient="row",
     )  # fmt: skip
     promotable = pl.DataFrame(
         [
-            ("P1", "House Blend <b>250 g</b>", True, False, "Good."), ("P2", "Hand Mill", True, False, "Good."),
-            ("P3", "Old Mug", False, False, "Discontinued."), ("P4", "Dear Pot", False, False, "Margin of 4% is low."),
+            ("P1", "House Blend <b>250 g</b>", True, False, False, "Good."),
+            ("P2", "Hand Mill", True, False, False, "Good."), ("P3", "Old Mug", False, False, False, "Discontinued."),
+            ("P4", "Dear Pot", False, False, False, "Margin of 4% is low."),
         ],
-        schema=["product_id", "name", "is_promotable", "is_sensitive", "reason"], orient="row",
+        schema=["product_id", "name", "is_promotable", "is_sensitive", "is_chosen", "reason"], orient="row",
     )  # fmt: skip
     summary = _summary()
     profiles = summary.with_columns(
@@ -118,10 +124,57 @@ def test_a_move_says_what_to_whom_until_when_and_how_sure() -> None:
     )
     assert "until 14 July 2024" in first.sentence
     assert first.expected == "€1,460" and first.interval == "€1,180 to €1,790, from about 120 purchases"
-    assert first.evidence.startswith("Each of the products sells better") and not first.caution
+    assert first.evidence == (
+        "Each of the products sells better to the customers of these stages matched with it than to as many of the "
+        "most active."
+    )
+    assert not first.caution
     assert "at 15% off" in second.sentence
     assert "do this for its objective, not its rate" in second.caution and not second.evidence
-    assert "only a lift of 82% or more" in second.detectable and "a hint, not as proof" in second.detectable
+    assert second.control == (
+        "120 customers are held out so that the effect can be measured: that costs €41.25 of margin at most."
+    )
+    assert "With 120 held out, only a lift of 82% or more" in second.detectable
+    assert "a hint, not as proof" in second.detectable
+    html, text = render_html(_model()), render_text(_model())
+    assert second.control in html and second.control in text
+
+
+def test_a_move_does_not_claim_a_better_rate_than_was_found() -> None:
+    matches = _inputs()["matches"]
+    assert isinstance(matches, pl.DataFrame)
+    half = matches.with_columns(beats_baseline=pl.col("product_id") == "P1")
+    assert _model(matches=half).moves[0].evidence.startswith("1 of 2 of the products sells better")
+    close = matches.with_columns(beats_baseline=False)
+    assert "too close to call" in _model(matches=close).moves[0].caution
+    assert "buy these as often or more" in _model(matches=close).moves[1].caution
+    simple = close.with_columns(scored_by=pl.lit(BY_ACTIVITY))
+    assert _model(matches=simple).moves[0].caution == (
+        "On days held back, matching by taste did no better than simpler rules, so these customers are chosen by one: "
+        "most active."
+    )
+    assert not any(move.evidence for move in _model(matches=simple).moves)
+
+
+def test_what_became_of_the_products_somebody_chose_is_told() -> None:
+    promotable = _inputs()["promotable"]
+    assert isinstance(promotable, pl.DataFrame)
+    assert _model().chosen == ()
+    chosen = promotable.with_columns(is_chosen=pl.col("product_id") != "P3")
+    one = _model(promotable=chosen, briefs=pl.DataFrame([_brief_row("loyal", "T1", "Early", 0.0, product_ids="P1")],
+                                                        schema=table_schema("campaigns/briefs")))  # fmt: skip
+    assert one.chosen == (
+        Line("Products chosen by you: House Blend b 250 g /b, Hand Mill and Dear Pot.", "No other product is offered."),
+        Line("Chosen, but not offered: Dear Pot.", "Margin of 4% is low."),
+        Line(
+            "Chosen, but in no campaign this week: Hand Mill.",
+            "No audience suits them well enough, or the others earn more.",
+        ),
+    )
+    assert "What became of your choice" in render_html(one) and "Products chosen by you: " in render_text(one)
+    assert "What became of your choice" not in render_html(_model())
+    many = pl.concat([chosen.head(1).with_columns(product_id=pl.lit(f"P{n}"), name=pl.lit(f"N{n}")) for n in range(8)])
+    assert _model(promotable=many).chosen[0].statement == "Products chosen by you: N0, N1, N2, N3, N4 and 3 more."
 
 
 def test_reviewing_a_move_is_one_command() -> None:
@@ -219,17 +272,33 @@ def test_the_short_text_names_the_moves_and_the_command() -> None:
 def test_how_far_the_segments_can_be_trusted_is_told_from_the_choice_to_the_drift() -> None:
     verdicts = pl.DataFrame(
         {
-            "topic": ["segment_moves", "spend_forecast", "stage_usefulness"],
-            "sentence": ["Nobody moved.", "It errs by <1.", "The RFM groups tell more."],
+            "topic": [
+                "segment_moves",
+                "spend_forecast",
+                "stage_usefulness",
+                "product_to_audience",
+                "customer_to_product",
+            ],
+            "sentence": [
+                "Nobody moved.",
+                "It errs by <1.",
+                "The RFM groups tell more.",
+                "It does: 3.1 against 2.4.",
+                "It cannot be judged.",
+            ],
         }
     )
     choices = {"taste": "They really fall into 8 groups.", "stage": ""}
     section = trust_section(choices, verdicts, {"taste": "Coffee has shifted."})
-    assert section.heading == "How far the segments can be trusted"
+    assert section.heading == "How far segments and matches can be trusted"
     assert section.lines == (
         Line("What the taste segments are.", "They really fall into 8 groups."),
         Line("Whether stage segments tell more than the RFM rule.", "The RFM groups tell more."),
         Line("How well spend can be forecast.", "It errs by <1."),
+        Line(
+            "Whether matching by taste finds more buyers than the most active customers.", "It does: 3.1 against 2.4."
+        ),
+        Line("Whether each customer's next best products beat the simplest lists.", "It cannot be judged."),
         Line("The taste segments no longer fit today's customers.", "Coffee has shifted."),
     )
     html = render_html(build_brief(**_inputs(sections=[section])))  # type: ignore[arg-type]  # as of _inputs

@@ -2,7 +2,9 @@
 
 What belongs here: which products are worth asking about, the task, the embedded reasons, and the table of choices.
 What does not: scoring (`merchandising.matching`). A reason may use the facts of the chosen candidate alone, and none
-may say that an e-mail causes a purchase: the scores are purchase rates of the recent past.
+may say that an e-mail causes a purchase: the scores are purchase rates of the recent past. A rate is compared for all
+customers of the stages matched with the product together, whatever their taste: that is the size at which the rules
+are compared.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from pydantic import create_model
 
 from segmentation_assets.language.answers import Answer
 from segmentation_assets.language.facts import SHOP, Fact, FactBook, FactKind, clean_name
-from segmentation_assets.language.grounding import Finding, text_findings
+from segmentation_assets.language.grounding import Finding, sentences, text_findings
 from segmentation_assets.language.prompt_files import load_prompt
 from segmentation_assets.language.rendering import PLACEHOLDER, render
 from segmentation_assets.language.task import ChoicesBlock, FactsBlock, Outcome, Task
@@ -148,6 +150,8 @@ def _answer_type(choices: tuple[str, ...]) -> type[MatchAnswer]:
 # --- facts ---------------------------------------------------------------------------------------------------------
 
 _MARGIN = "expected_margin_amount"
+#: How a finding names the two facts that belong together.
+_GAP, _MATCHED = "score_gap", "matched"
 #: Under this relative difference a rate is the same as the baseline's when written.
 _SAME_RATE = 0.005
 #: A baseline under this is nobody; nothing is so many times as much as that.
@@ -162,7 +166,7 @@ def product_facts(question: MatchQuestion) -> FactBook:
     """The product's name, how many candidates there are, and whom `score_gap` compares with; for any reason."""
     facts = [
         Fact("candidates", FactKind.COUNT, len(question.rows), subject=SHOP),
-        Fact("baseline", FactKind.TEXT, "the most active customers at equal size", subject=SHOP),
+        Fact("baseline", FactKind.TEXT, "as many of the most active customers of these stages", subject=SHOP),
     ]
     if name := clean_name(question.product_name):
         facts.insert(0, Fact("product", FactKind.NAME, name, subject=SHOP))
@@ -174,8 +178,9 @@ def candidate_facts(question: MatchQuestion) -> dict[str, FactBook]:
 
     `taste` and `stage` (names), `audience`, `reachable`, `buyers` with `buyers_low` and `buyers_high` (the 90%
     prediction interval), `margin`, `margin_rank`, `score_rank`, `reachable_rank` (among the candidates) and
-    `score_gap` (the rate beside that of the most active customers at equal size, relative; absent where they are
-    written alike or the latter is unknown).
+    `matched` (all customers of these stages matched with the product, whatever their taste) and `score_gap` (their
+    rate beside that of as many of the most active customers of these stages, relative; absent where they are written
+    alike or the latter is unknown).
     """
     by_id = question.by_id
     return {
@@ -211,10 +216,13 @@ def _facts(
     for key, column in (("margin", _MARGIN), ("score", "score"), ("reachable", "reachable_customers")):
         rank = 1 + sum(_number(other, column) > _number(row, column) for other in by_id.values())
         facts.append(Fact(f"{choice}.{key}_rank", FactKind.RANK, rank, of=len(by_id), **about))
+    matched = int(row["matched_customers"])
+    together = about | {"customers": matched}
+    facts.append(Fact(f"{choice}.matched", FactKind.COUNT, matched, **together))
     baseline = _number(row, "baseline_score")
-    gap = _number(row, "score") / baseline - 1 if baseline >= _LEAST_RATE else 0.0
+    gap = _number(row, "matched_score") / baseline - 1 if baseline >= _LEAST_RATE else 0.0
     if abs(gap) >= _SAME_RATE:
-        facts.append(Fact(f"{choice}.score_gap", FactKind.DELTA, round(gap, 6), **about))
+        facts.append(Fact(f"{choice}.score_gap", FactKind.DELTA, round(gap, 6), **together))
     return facts
 
 
@@ -243,9 +251,12 @@ _REASONS: Mapping[str, tuple[str, ...]] = {
     "other": ("{who} should bring {margin} of margin for {product}, from {reachable} customers who can be reached.",),
 }
 _CONTEST: Mapping[str, str] = {
-    "clear": "Their rate is {score_gap|above} that of {baseline}.",
-    "close": "Their rate is {score_gap|above} that of {baseline}, which is too close to call.",
-    "lost": "On rate alone they would not win, at {score_gap|above} the rate of {baseline}; the margin is the reason.",
+    "clear": "All {matched} matched customers of these stages together buy at a rate {score_gap|above} that of "
+    "{baseline}.",
+    "close": "All {matched} matched customers of these stages together buy at a rate {score_gap|above} that of "
+    "{baseline}, which is too close to call.",
+    "lost": "All {matched} matched customers of these stages together buy at a rate {score_gap|above} that of "
+    "{baseline}: the margin is the reason, not the rate.",
 }
 #: Whose taste is not known has no name to be called by.
 _UNKNOWN_TASTE = "T0"
@@ -304,6 +315,17 @@ def match_findings(question: MatchQuestion, answer: MatchAnswer) -> list[Finding
         found.append(
             Finding("no_figure", f"reason: give at least one figure of {choice}, such as {{{{{choice}.margin}}}}.")
         )
+    for sentence in sentences(reason):
+        used = {match[1] for match in PLACEHOLDER.finditer(sentence)}
+        # The gap is that of everybody matched; beside the candidate alone it would say what nobody computed.
+        if f"{choice}.{_GAP}" in used and f"{choice}.{_MATCHED}" not in used:
+            found.append(
+                Finding(
+                    "gap_of_whom",
+                    f"reason: {{{{{choice}.{_GAP}}}}} is about all matched customers of these stages together: name "
+                    f"{{{{{choice}.{_MATCHED}}}}} in its sentence.",
+                )
+            )
     residual = PLACEHOLDER.sub("\u25c6", reason)
     own = {name.casefold() for name in _names(question, by_id[choice]).values()}
     for other, row in by_id.items():

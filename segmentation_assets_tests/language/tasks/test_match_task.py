@@ -32,14 +32,16 @@ NAMES = {"S1": "Steady regulars", "S2": "Lapsing", "T0": "Unknown", "T1": "Coffe
 def row(taste: str = "T1", stages: str = "S1", product: str = "P1", **values: Any) -> dict[str, Any]:
     return {
         "product_id": product, "taste_segment_id": taste, "stage_segment_ids": stages, "audience_customers": 900,
-        "reachable_customers": 600, "score": 0.04, "baseline_score": 0.02, "expected_buyers": 60.4, "low": 51.0,
+        "reachable_customers": 600, "score": 0.04, "matched_customers": 1_400, "matched_score": 0.03,
+        "baseline_score": 0.02, "expected_buyers": 60.4, "low": 51.0,
         "high": 72.0, "expected_margin_amount": 410.0, "beats_baseline": True, "reason": "",
     } | values  # fmt: skip
 
 
 COFFEE = row()
 GARDEN = row("T2", "S1,S2", audience_customers=2_000, reachable_customers=1_500, score=0.01, expected_buyers=52.0,
-             expected_margin_amount=320.5, beats_baseline=False, baseline_score=0.015)  # fmt: skip
+             expected_margin_amount=320.5, beats_baseline=False, matched_customers=2_600, matched_score=0.012,
+             baseline_score=0.015)  # fmt: skip
 PETS = row("T3", "S2", score=0.012, expected_buyers=7.2, low=3.0, high=12.0, expected_margin_amount=48.2)
 QUESTION = MatchQuestion("P1", "Grinder 3000", (COFFEE, GARDEN, PETS), NAMES)
 GOOD = (
@@ -57,7 +59,7 @@ def findings(reason: str, choice: str = "c1", question: MatchQuestion = QUESTION
     ("choice", "reason"),
     [
         ("c1", GOOD),
-        ("c1", "Their rate is {{c1.score_gap|above}} that of {{baseline}}; {{c1.reachable}} can be written to."),
+        ("c1", "All {{c1.matched}} matched customers buy at a rate {{c1.score_gap|above}} that of {{baseline}}."),
         ("c2", "Reach speaks for it: {{c2.reachable}} customers can be written to, the {{c2.reachable_rank|largest}} "
                "number of all candidates."),
         ("c1", "Of {{c1.audience}} customers about {{c1.buyers}} should buy {{product}}."),
@@ -72,6 +74,9 @@ def test_a_true_reason_in_free_words_passes(choice: str, reason: str) -> None:
     [
         (GOOD + " Beside {{c2.margin}} elsewhere.", "wrong_subject",
          "{{c2.margin}} is about product P1 c2, not product P1 c1."),
+        ("Their rate is {{c1.score_gap|above}} that of {{baseline}}.", "gap_of_whom",
+         "{{c1.score_gap}} is about all matched customers of these stages together: name {{c1.matched}} in its "
+         "sentence."),
         (GOOD + " And {{c1.profit}}.", "unknown_fact", "{{c1.profit}}: there is no such fact."),
         ("They simply fit the product very well indeed.", "no_figure",
          "give at least one figure of c1, such as {{c1.margin}}."),
@@ -120,16 +125,16 @@ def test_the_embedded_writer_takes_the_highest_margin_and_says_what_makes_it_bes
     ).startswith("Coffee & Tea customers are an audience with reach: 600 of them ")
     assert reason(COFFEE, small) == (
         "Coffee & Tea customers pay best on balance: €410.00 of margin to be expected, the highest of 2 among the "
-        "candidates, from 600 customers who can be reached. Their rate is 100% above that of the most active customers "
-        "at equal size."
+        "candidates, from 600 customers who can be reached. All 1,400 matched customers of these stages together buy "
+        "at a rate 50% above that of as many of the most active customers of these stages."
     )
     assert reason(COFFEE | {"beats_baseline": False}, small).endswith("which is too close to call.")
     assert reason(COFFEE | {"baseline_score": 0.05}, small).endswith(
-        "On rate alone they would not win, at 20% below the rate of the most active customers at equal size; the "
-        "margin is the reason."
+        "at a rate 40% below that of as many of the most active customers of these stages: the margin is the reason, "
+        "not the rate."
     )
     assert "the most active" not in reason(COFFEE | {"baseline_score": 0.0}, small)
-    assert "the most active" not in reason(COFFEE | {"baseline_score": 0.04}, small)
+    assert "the most active" not in reason(COFFEE | {"baseline_score": 0.03}, small)
     # Another product with the same reason reads otherwise; whose taste is unknown is not called by it.
     assert {reason(COFFEE, large, product=f"P{n}").split()[0] for n in range(9)} == {"Coffee", "Others"}
     assert reason(COFFEE | {"taste_segment_id": "T0"}, small).startswith("These customers pay best")
@@ -137,7 +142,8 @@ def test_the_embedded_writer_takes_the_highest_margin_and_says_what_makes_it_bes
 
 _ROW = st.fixed_dictionaries(
     {
-        "audience_customers": st.integers(50, 10**6), "score": st.floats(0, 1), "baseline_score": st.floats(0, 1),
+        "audience_customers": st.integers(50, 10**6), "score": st.floats(0, 1), "matched_score": st.floats(0, 1),
+        "matched_customers": st.integers(10**6, 10**7), "baseline_score": st.floats(0, 1),
         "expected_buyers": st.floats(0, 10**5), "expected_margin_amount": st.floats(0, 10**7),
         "beats_baseline": st.booleans(), "taste_segment_id": st.sampled_from(list(NAMES)),
     }
@@ -172,7 +178,15 @@ def test_no_figure_of_fewer_than_fifty_people_is_listed() -> None:
     nearly_all = row("T3", "S2", audience_customers=620, reachable_customers=600)
     text = messages_of(match_task(MatchQuestion("P1", "Grinder", (PETS, few, nearly_all, COFFEE), NAMES)), 50, 9_000)[1]
     listed = set(re.findall(r"\{\{(c\d\.\w+)\}\}:", text["content"]))
-    assert {"c1.margin", "c1.reachable", "c2.audience", "c4.buyers", "c4.reachable", "c4.score_gap"} <= listed
+    assert {
+        "c1.margin",
+        "c1.reachable",
+        "c2.audience",
+        "c4.buyers",
+        "c4.reachable",
+        "c4.score_gap",
+        "c4.matched",
+    } <= listed
     assert not listed & {"c1.buyers", "c1.buyers_low", "c1.buyers_high", "c2.reachable", "c3.reachable"}
 
 

@@ -1,4 +1,5 @@
 -- Loyal customers do not get the discount meant to win back those who are lapsing: it would be margin given away.
+-- (A discount that a person chose for a product makes a brief whose id names it; that one is the person's to judge.)
 -- group: business
 -- severity: error
 -- blocking: no
