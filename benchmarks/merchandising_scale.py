@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Seconds and peak memory of matching products to customers, on random purchases of a chosen size.
 
-`python benchmarks/merchandising_scale.py --customers 1000000 --products 10000 [--threads 2] [--only NAME ...]`
+`python benchmarks/merchandising_scale.py --customers 1000000 --products 10000 [--threads 2]`
 
 Writes purchases of 9.4 lines a customer into a scratch DuckDB file (products with a long tail, eight tastes that lean
 toward some categories), then runs the SQL models and the functions of `merchandising` one after the other, the way the
@@ -29,9 +29,17 @@ import duckdb
 import numpy as np
 import polars as pl
 
-from segmentation_assets.merchandising.next_best import History, recommend
+from segmentation_assets.defs.purchases import Coded, bought_in, events_of, history_of
+from segmentation_assets.merchandising.activity import audience_members, expected_products, fit_activity
+from segmentation_assets.merchandising.affinity import product_affinity
+from segmentation_assets.merchandising.audience_backtest import audience_verdict, backtest_audiences
+from segmentation_assets.merchandising.matching import match_products, past_rates
+from segmentation_assets.merchandising.next_best import EQUAL_WEIGHTS, recommend
+from segmentation_assets.merchandising.offer_plan import plan_offers
 from segmentation_assets.merchandising.plan import BY_TASTE, CampaignSpec, empty_table
-from segmentation_assets.merchandising.product_backtest import backtest_products, product_verdict, verdict_weights
+from segmentation_assets.merchandising.product_backtest import backtest_products, product_verdict
+from segmentation_assets.merchandising.promotable import promotable_products
+from segmentation_assets.merchandising.shares import learn_shares
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
 from segmentation_assets.warehouse.tables import create_from_query
 
@@ -39,22 +47,6 @@ AS_OF = date(2026, 6, 30)
 TASTES, STAGES, CATEGORIES, BRANDS = 8, 7, 24, 300
 LINES_PER_CUSTOMER, DAYS = 9.4, 1460
 GROUPS = ("never_bought", "loyal", "active", "new", "lapsing", "lapsed", "active")
-
-#: Pairs of customer and product by a day, in codes; product 0 is the first id.
-HISTORY = """
-select cast(substr(customer_id, 2) as integer) as customer, cast(substr(product_id, 2) as integer) as product,
-    cast(count(distinct ordered_on) as integer) as days,
-    cast(date_diff('day', max(ordered_on), $day) as integer) as age_days, bool_or(returned_quantity > 0) as returned
-from features.order_lines
-where ordered_on <= $day and not is_sensitive and product_id is not null
-group by all order by all
-"""
-BOUGHT = """
-select distinct cast(substr(customer_id, 2) as integer) as customer, cast(substr(product_id, 2) as integer) as product
-from features.order_lines
-where ordered_on > $day and ordered_on <= $day + 90 and not is_sensitive and product_id is not null
-order by all
-"""
 
 
 @dataclass
@@ -150,6 +142,8 @@ def write_world(con: duckdb.DuckDBPyConnection, customers: int, products: int, s
         con.execute(f"create schema {schema}")
     con.execute("""
         create table features.order_lines as from lines;
+        create table clean.returns as
+            select order_item_id, ordered_on + 7 as returned_at from lines where returned_quantity > 0;
         create table clean.products as from catalogue;
         create table clean.inventory as from stock;
         create table clean.customers as select customer_id, signed_up_at from people;
@@ -177,65 +171,44 @@ def run_to_end(process: BaseProcess) -> None:
     process.join()
 
 
-def read_history(con: duckdb.DuckDBPyConnection, windows_ago: int, products: int) -> History:
-    """What was bought by the day a window began."""
-    pairs = con.sql(HISTORY, params={"day": AS_OF - timedelta(days=90 * windows_ago)}).pl()
-    taste = con.sql(
-        "select cast(substr(taste_segment_id, 2) as integer) as taste "
-        "from segments.customer_segments order by customer_id"
-    ).pl()["taste"]
-    category = con.sql(
-        "select cast(substr(category, 10) as integer) as category from clean.products order by product_id"
-    ).pl()["category"]
-    customer, product, days, age, returned = (pairs[name].to_numpy() for name in pairs.columns)
-    return History(
-        len(taste), products, customer, product, days, age, returned, taste.to_numpy(), category.to_numpy()
-    )  # fmt: skip
+def read_window(con: duckdb.DuckDBPyConnection, windows_ago: int) -> tuple[Coded, tuple[np.ndarray, np.ndarray]]:
+    """What was bought before a window and in it, read as the graph reads it."""
+    return history_of(con, AS_OF, windows_ago), bought_in(con, AS_OF, windows_ago)
 
 
-def read_bought(con: duckdb.DuckDBPyConnection, windows_ago: int) -> tuple[Any, Any]:
-    """Pairs bought in a window."""
-    pairs = con.sql(BOUGHT, params={"day": AS_OF - timedelta(days=90 * windows_ago)}).pl()
-    return pairs["customer"].to_numpy(), pairs["product"].to_numpy()
-
-
-def next_best(timer: Timer, con: duckdb.DuckDBPyConnection, products: int, threads: int) -> None:
-    """The part of `next_best` and `product_backtest`."""
-    people = con.sql("select is_adult, is_minor from features.reachability order by customer_id").pl()
-    restricted = con.sql("select is_age_restricted from features.product_guards order by product_id").pl()
-    history2, bought2 = timer(
-        "read the history of window 2", lambda: (read_history(con, 2, products), read_bought(con, 2))
-    )
-    history1, bought1 = timer(
-        "read the history of window 1", lambda: (read_history(con, 1, products), read_bought(con, 1))
-    )
+def next_best(timer: Timer, con: duckdb.DuckDBPyConnection, promotable: pl.DataFrame, threads: int) -> None:
+    """The back-test of next products, and the next products of everybody."""
+    windows = [timer(f"read what was bought, window {ago}", partial(read_window, con, ago)) for ago in (2, 1)]
     found = timer(
         "product_backtest.backtest_products (with the fit)",
-        lambda: backtest_products(history2, bought2, history1, bought1, 0, threads=threads),
+        lambda: backtest_products(
+            windows[0][0].history, windows[0][1], windows[1][0].history, windows[1][1], 0, threads=threads
+        ),
     )
-    method, _, sentence = product_verdict(found.table, found.reason)
-    print(f"    {dict(found.weights)}\n    {sentence}")
-    today = timer("read the history of today", lambda: read_history(con, 0, products))
+    print(f"    {dict(found.weights)}\n    {product_verdict(found.table, found.reason)[2]}")
+    windows.clear()
+    today = timer("read what was bought, today", lambda: history_of(con, AS_OF, 0))
+    people = pl.DataFrame({"customer_id": today.customer_ids}).join(
+        con.sql("select customer_id, is_adult, is_minor from features.reachability").pl(),
+        on="customer_id", how="left", maintain_order="left",
+    )  # fmt: skip
+    goods = pl.DataFrame({"product_id": today.product_ids}).join(
+        promotable, on="product_id", how="left", maintain_order="left"
+    )
+    # All components, whatever the verdict: the dearest case.
     frame = timer(
         "next_best.recommend",
         lambda: recommend(
-            today, verdict_weights(method, found.weights), np.arange(products) % 10 != 0,
-            is_age_restricted=restricted["is_age_restricted"].to_numpy(), is_adult=people["is_adult"].to_numpy(),
+            today.history, EQUAL_WEIGHTS, goods["is_promotable"].to_numpy(),
+            is_age_restricted=goods["is_age_restricted"].to_numpy(), is_adult=people["is_adult"].to_numpy(),
             may_be_offered=~people["is_minor"].to_numpy(), threads=threads,
         ),
     )  # fmt: skip
     print(f"    {frame.height:,} suggestions for {frame['customer'].n_unique():,} customers")
 
 
-def matching(timer: Timer, con: duckdb.DuckDBPyConnection) -> None:
-    """Affinity, shares, activity, matches and the offer plan."""
-    from segmentation_assets.merchandising.activity import audience_members, expected_products, fit_activity
-    from segmentation_assets.merchandising.affinity import product_affinity
-    from segmentation_assets.merchandising.matching import match_products, past_rates
-    from segmentation_assets.merchandising.offer_plan import plan_offers
-    from segmentation_assets.merchandising.promotable import promotable_products
-    from segmentation_assets.merchandising.shares import learn_shares
-
+def matching(timer: Timer, con: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    """Affinity, activity, the back-test of audiences, matches and the offer plan; returns what is promotable."""
     spec = CampaignSpec()
     for name in ("product_sales", "product_traits", "segment_purchases", "customer_activity", "window_purchases"):
         model = load_model(SQL_ROOT / "campaigns" / f"{name}.sql")
@@ -259,6 +232,17 @@ def matching(timer: Timer, con: duckdb.DuckDBPyConnection) -> None:
         "activity.audience_members",
         lambda: audience_members(now, table("features.reachability"), groups, expected),
     )
+    before = table("campaigns.window_purchases", "windows_ago = 2")
+    earlier = table("campaigns.customer_activity", "windows_ago = 2")
+    events = timer("read the purchases held back", lambda: events_of(con, AS_OF))
+    table_ = timer(
+        "audience_backtest.backtest_audiences",
+        lambda: backtest_audiences(
+            earlier, then, events, learn_shares(before, traits, tastes), rates=past_rates(before, earlier),
+            groups=groups, spec=spec, seed=0,
+        ),
+    )  # fmt: skip
+    print(f"    {audience_verdict(table_, spec).sentence}")
     choices = empty_table("campaigns/product_choices")
     promotable = timer(
         "promotable.promotable_products",
@@ -277,6 +261,7 @@ def matching(timer: Timer, con: duckdb.DuckDBPyConnection) -> None:
     )  # fmt: skip
     plan = timer("offer_plan.plan_offers", lambda: plan_offers(matches, members, promotable, spec=spec))
     print(f"    {matches.height:,} matches, {plan.frame.height:,} intervals in the plan, gap {plan.gap_share:.2%}")
+    return promotable
 
 
 def main() -> None:
@@ -284,7 +269,6 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=("next_best", "matching"), nargs="*", default=("next_best", "matching"))
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="merchandising_scale_"))
     timer = Timer()
@@ -298,10 +282,8 @@ def main() -> None:
         if maker.exitcode:
             raise SystemExit(f"The world could not be made (exit code {maker.exitcode}).")
         with duckdb.connect(path, config={"threads": arguments.threads, "memory_limit": "2GB"}) as con:
-            if "next_best" in arguments.only:
-                next_best(timer, con, arguments.products, arguments.threads)
-            if "matching" in arguments.only:
-                matching(timer, con)
+            promotable = matching(timer, con)
+            next_best(timer, con, promotable, arguments.threads)
     finally:
         shutil.rmtree(folder)
     seconds = sum(row[1] for row in timer.rows[1:])

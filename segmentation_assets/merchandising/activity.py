@@ -8,11 +8,13 @@ customers who may be addressed. What does not: which product (`shares`), whom it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from segmentation_assets.merchandising.plan import empty_table, table_schema
 
@@ -78,8 +80,17 @@ def fit_activity(then: pl.DataFrame, seed: int) -> ActivityModel:
         min_samples_leaf=int(np.clip(len(drawn) // 80, 15, 100)),
         early_stopping=False,
         random_state=seed,
-    ).fit(_features(then)[drawn], outcome[drawn])
+    )
+    # A hundred small trees: where other work shares the cores, several threads mostly wait for each other.
+    with _threads().limit(limits=1, user_api="openmp"):
+        regressor.fit(_features(then)[drawn], outcome[drawn])
     return ActivityModel("boosting", mean, len(drawn), regressor)
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadpoolController:
+    """The thread pools of the process, once all are loaded."""
+    return ThreadpoolController()
 
 
 def expected_products(model: ActivityModel, now: pl.DataFrame) -> Floats:
