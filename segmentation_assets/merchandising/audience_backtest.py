@@ -24,7 +24,6 @@ from segmentation_assets.merchandising.matching import (
     Crowd,
     best_counts,
     filled_cells,
-    matchable_tastes,
     stated_size,
     taste_codes,
 )
@@ -287,8 +286,7 @@ def _found(
     """How far each method found each purchase, (purchases, methods): 1 when the customer is in the audience.
 
     Audiences are chosen within each group of `group` (customers,). A `minimum_cell` above 0 makes them as the real
-    matches are: no part below it, and no customer of unknown taste where tastes are known. The last method is chance:
-    the part of the group that the audience is.
+    matches are: no part below it. The last method is chance: the part of the group that the audience is.
     """
     weights = np.zeros((len(bought.customer), len(_METHODS)))
     products, place_of = np.unique(bought.product, return_inverse=True)
@@ -301,8 +299,6 @@ def _found(
         who, what = bought.customer[events], place_of[events]
         crowd = Crowd.of(people.taste[inside], people.activity[inside])
         theta = shares.mean[np.ix_(products, crowd.tastes)]
-        if minimum_cell > 0:
-            theta = np.where(matchable_tastes(crowd, shares.taste_ids), theta, 0.0)
         n = len(inside)
         wanted = np.full(len(products), stated_size(n, share, min(max(minimum_cell, 1), n)))
         counts = best_counts(theta, crowd, wanted, max(minimum_cell, 1))

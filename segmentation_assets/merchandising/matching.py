@@ -215,10 +215,10 @@ def match_products(
 
     Per product and group of stages, the `spec.audience_share` of its customers with the highest expected purchases
     (age-restricted goods: of the known adults among them; at least `spec.minimum_cell`; a chosen audience size is split
-    over the groups by their size), in parts by taste. Customers of unknown taste are in an audience only where no taste
-    of the group is known. `score` is the mean of expected_products times theta over the part, `matched_score` that over
-    all parts, and the three baselines are valued by the same theta: comparable estimates, of which the back-test is the
-    proof. `beats_baseline` needs `is_proven`, that the verdict found matching better, and the lower end of the 90%
+    over the groups by their size), in parts by taste. Customers of unknown taste are a part too: they buy by the base
+    shares. `score` is the mean of expected_products times theta over the part, `matched_score` that over all parts, and
+    the three baselines are valued by the same theta: comparable estimates, of which the back-test is the proof.
+    `beats_baseline` needs `is_proven`, that the verdict found matching better, and the lower end of the 90%
     interval of `matched_score` above every baseline, by what is not known of the lifts: a product's popularity moves
     matched and baselines alike, and lifts of different tastes are independent. `low` and `high`: 90% prediction
     interval of the buyers among the reachable, negative binomial (theta is gamma distributed, buyers given theta are
@@ -400,16 +400,6 @@ def taste_codes(tastes: pl.Series, taste_ids: Sequence[str]) -> pl.Series:
     return tastes.replace_strict(codes, default=codes[UNKNOWN_TASTE], return_dtype=pl.Int64).alias("taste")
 
 
-def matchable_tastes(crowd: Crowd, taste_ids: Sequence[str]) -> Bools:
-    """Which tastes of a crowd may be an audience, (tastes,): T0 only where no taste of the crowd is known.
-
-    Who has bought and yet has no known taste gives a campaign nothing to say; the question of those who never bought
-    is their first order.
-    """
-    is_known = np.array([taste_ids[code] != UNKNOWN_TASTE for code in crowd.tastes])
-    return is_known if is_known.any() else np.ones_like(is_known)
-
-
 def stated_size(customers: int, share: float, minimum_cell: int) -> int:
     """The stated size of an audience: the share of the customers, at least a smallest cell, at most all of them."""
     return min(max(int(np.floor(customers * share + 0.5)), minimum_cell), customers)
@@ -447,16 +437,15 @@ def _theta(
     return shape, np.where(theta > 0, shape / np.where(theta > 0, theta, 1.0), 1.0)
 
 
-def _counts(side: _Side, theta: Floats, size: Ints, *, is_matchable: Bools, minimum_cell: int, scored_by: str) -> Ints:
+def _counts(side: _Side, theta: Floats, size: Ints, *, minimum_cell: int, scored_by: str) -> Ints:
     """Customers of each taste in the audience, (products, tastes); the most active of each."""
     crowd = side.crowd
-    usable = np.where(is_matchable, theta, 0.0)
     if scored_by in {BY_TASTE, BY_ACTIVITY}:
-        return best_counts(usable, crowd, size, minimum_cell)
-    wanted = np.broadcast_to(np.where(is_matchable, crowd.sizes, 0), theta.shape)
+        return best_counts(theta, crowd, size, minimum_cell)
+    wanted = np.broadcast_to(crowd.sizes, theta.shape)
     if scored_by == BY_PAST_RATE:
         activity = np.array([total[-1] for total in crowd.totals])
-        past = usable * activity / np.maximum(crowd.sizes, 1)
+        past = theta * activity / np.maximum(crowd.sizes, 1)
         wanted = np.floor(filled_cells(past, size, crowd.sizes) * wanted * (past > 0) + 0.5).astype(np.int64)
     counts = np.zeros(theta.shape, dtype=np.int64)
     floors = crowd.floors(wanted)
@@ -517,7 +506,6 @@ def _candidates_of(
         side,
         theta,
         _sizes(side, rows, products, spec),
-        is_matchable=matchable_tastes(crowd, shares.taste_ids),
         minimum_cell=minimum,
         scored_by=scored_by,
     )

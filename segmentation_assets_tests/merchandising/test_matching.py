@@ -315,12 +315,15 @@ def test_without_taste_the_matched_are_the_most_active_and_beat_nobody() -> None
     assert matches["reason"].str.contains("for its objective, not for its rate").any()
 
 
-def test_customers_of_unknown_taste_are_matched_only_where_no_taste_is_known() -> None:
+def test_customers_of_unknown_taste_are_a_part_and_buy_by_the_base_shares() -> None:
     matches = _match(spec=replace(SPEC, audiences_per_product=99))
     unknown = matches.filter(pl.col("taste_segment_id") == "T0")
-    assert set(unknown["stage_group"]) == {"never_bought"}
+    assert set(unknown["stage_group"]) > {"never_bought"}
     assert unknown["reason"].str.starts_with("Their taste is not known yet.").all()
-    assert set(matches.filter(pl.col("stage_group") != "never_bought")["taste_segment_id"]) == {"T1", "T2"}
+    # Theirs are the most active of the group: without a leaning only activity brings them in.
+    row = unknown.filter(pl.col("stage_group") == "lapsing").row(0, named=True)
+    known = matches.filter(pl.col("product_id") == row["product_id"], pl.col("stage_group") == "lapsing")
+    assert row["activity_floor"] > known["activity_floor"].min()
 
 
 def test_age_restricted_goods_are_matched_with_known_adults_only() -> None:
@@ -406,13 +409,13 @@ def test_matches_do_not_depend_on_the_order_of_the_rows() -> None:
     assert shuffled.equals(_match(members=members))
 
 
-def test_by_activity_the_audiences_are_the_most_active_of_known_taste() -> None:
+def test_by_activity_the_audiences_are_the_most_active_of_every_taste() -> None:
     matches = _match(scored_by=BY_ACTIVITY, spec=replace(SPEC, audiences_per_product=99))
     assert (
         matches.group_by("taste_segment_id", "stage_group")
         .agg(pl.col("activity_floor").n_unique())["activity_floor"]
         .to_list()
-        == [1] * 5
+        == [1] * 6
     )
     assert not matches["beats_baseline"].any() and set(matches["scored_by"]) == {BY_ACTIVITY}
     assert set(matches["reason"]) == {
