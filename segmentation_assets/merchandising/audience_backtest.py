@@ -139,12 +139,14 @@ def audience_verdict(backtest: pl.DataFrame, spec: CampaignSpec, unjudged: str =
     Matching is better when the 95% interval of its difference to every baseline lies above 0, on all purchases and on
     first ones. Otherwise a baseline is used: the one that finds most on all purchases among those clearly ahead of
     matching, else the simplest that matching does not clearly beat. `unjudged` says why nothing could be judged; then,
-    and with an empty `backtest`, taste is used because its lifts are shrunk to 1 where the data say nothing, and the
-    sentence says that nothing is proven.
+    and without a figure within stage groups, taste is used because its lifts are shrunk to 1 where the data say
+    nothing, and the sentence says that nothing is proven.
     """
     figures = _figures(backtest, spec)
     if unjudged or figures is None:
-        reason = unjudged.rstrip(".") or f"fewer than {FEWEST_PURCHASES} purchases are known of the days held back"
+        few = f"fewer than {FEWEST_PURCHASES} purchases are known of the days held back"
+        small = f"no group of stages has an audience of {spec.minimum_cell} customers, below which none is made"
+        reason = unjudged.rstrip(".") or (few if backtest.is_empty() else small)
         return AudienceVerdict(
             BY_TASTE,
             False,

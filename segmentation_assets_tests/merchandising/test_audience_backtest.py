@@ -237,6 +237,15 @@ def test_with_too_little_to_judge_the_table_is_empty_and_nothing_is_claimed(worl
     )
 
 
+def test_where_no_stage_group_is_large_enough_for_an_audience_that_is_the_reason(judged: pl.DataFrame) -> None:
+    verdict = audience_verdict(judged.filter(~pl.col("scope").str.contains("within stage groups")), SPEC)
+    assert (verdict.method, verdict.is_better) == (BY_TASTE, False)
+    assert verdict.sentence == (
+        f"It cannot be judged: no group of stages has an audience of {SPEC.minimum_cell} customers, below which none "
+        "is made. Customers are matched by taste and activity, and nothing is proven."
+    )
+
+
 def test_the_reason_why_nothing_is_judged_is_told(judged: pl.DataFrame) -> None:
     verdict = audience_verdict(judged, SPEC, "orders begin 120 days ago, and 270 are needed.")
     assert verdict.method == BY_TASTE and not verdict.is_better
