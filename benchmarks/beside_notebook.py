@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime as dt
 import json
 import os
 import resource
@@ -31,14 +32,18 @@ import duckdb
 import polars as pl
 
 from segmentation_assets.defs.axes import AXES, AxisInputs, read_inputs, register, segments_of
-from segmentation_assets.defs.campaigns import campaign_spec
 from segmentation_assets.defs.hidden_text import free_text, hidden_columns
+from segmentation_assets.defs.merchandising import campaign_spec, goods_of, window_of
 from segmentation_assets.language.profile_writer import PROFILE_TYPES, write_profiles
 from segmentation_assets.language.segment_facts import gather_segment_facts
+from segmentation_assets.merchandising.activity import audience_members, expected_products, fit_activity
+from segmentation_assets.merchandising.affinity import product_affinity
 from segmentation_assets.merchandising.briefs import build_briefs
-from segmentation_assets.merchandising.matching import match_products
-from segmentation_assets.merchandising.plan import STAGE_GROUPS, TABLE_TYPES
+from segmentation_assets.merchandising.matching import match_products, past_rates
+from segmentation_assets.merchandising.offer_plan import plan_offers
+from segmentation_assets.merchandising.plan import BY_TASTE, RATE_DAYS, STAGE_GROUPS, TABLE_TYPES, empty_table
 from segmentation_assets.merchandising.promotable import in_categories, promotable_products
+from segmentation_assets.merchandising.shares import learn_shares
 from segmentation_assets.merchandising.stage_groups import stage_groups
 from segmentation_assets.messaging.drafts import DRAFT_TYPES, build_drafts
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
@@ -46,6 +51,7 @@ from segmentation_assets.segmentation.assign import assign, assign_outside
 from segmentation_assets.segmentation.choose import Choice, choose_k
 from segmentation_assets.segmentation.drivers import DRIVER_SCHEMA, segment_drivers
 from segmentation_assets.segmentation.fit import Prepared, evidence_of, fit_axis, identify, model_frame, prepare
+from segmentation_assets.segmentation.model import FrozenModel
 from segmentation_assets.settings import Home, load_settings, record_flags
 from segmentation_assets.sources.choice import stage_source
 from segmentation_assets.sources.cleaning import (
@@ -56,6 +62,7 @@ from segmentation_assets.sources.cleaning import (
 )
 from segmentation_assets.sources.loading import load_raw
 from segmentation_assets.state.store import open_state
+from segmentation_assets.warehouse.as_of import past_day, read_table
 from segmentation_assets.warehouse.connection import literal, transaction
 from segmentation_assets.warehouse.publish import publish
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModel, load_model, load_models
@@ -121,6 +128,7 @@ class Shop:
     prepared: dict[str, Prepared] = field(default_factory=dict)
     choices: dict[str, Choice] = field(default_factory=dict)
     evidence: dict[str, pl.DataFrame] = field(default_factory=dict)
+    frozen: dict[str, FrozenModel | None] = field(default_factory=dict)
 
 
 def open_shop(home: Home, customers: int, lines_per_customer: float, seed: int = 42) -> Shop:
@@ -192,6 +200,7 @@ def fit_and_assign(shop: Shop) -> None:
     for axis, choice in shop.choices.items():
         inputs, prepared = shop.inputs[axis], shop.prepared[axis]
         if choice.k == 0:
+            shop.frozen[axis] = None
             model, assigned = model_frame(None), assign_outside(inputs.customers["customer_id"], inputs.spec)
         else:
             with open_state(shop.warehouse.place.state) as state:
@@ -200,6 +209,7 @@ def fit_and_assign(shop: Shop) -> None:
                 identified = identify(fitted, inputs.customers, inputs.shares, taken_names=known)
                 frozen = register(state, shop.warehouse, identified, inputs.customers.height, "benchmark")
                 model = model_frame(frozen, segments_of(state, frozen))
+            shop.frozen[axis] = frozen
             assigned = assign(frozen, inputs.customers, inputs.shares, inputs.spec)
         with shop.warehouse.get_connection() as con, transaction(con):
             create_from_frame(con, f"segments/{axis}_model", model)
@@ -236,35 +246,68 @@ def profile(shop: Shop) -> None:
         create_from_frame(con, "profiles/segment_profiles", write_profiles(facts), PROFILE_TYPES)
 
 
+def _stood(shop: Shop, as_of: dt.date) -> pl.DataFrame:
+    """segments.past_segments of the last window: where everybody stood when it began, by the models just fitted."""
+    day = as_of - dt.timedelta(days=RATE_DAYS)
+    placed: list[pl.DataFrame] = []
+    with past_day(shop.warehouse.place.warehouse, day) as con:
+        customers, shares = read_table(con, "features/customer_features"), read_table(con, "features/customer_shares")
+    for axis in AXES:
+        frozen = shop.frozen[axis]
+        found = (
+            assign_outside(customers["customer_id"], shop.inputs[axis].spec)
+            if frozen is None
+            else assign(frozen, customers, shares, shop.inputs[axis].spec)
+        )
+        placed.append(found.select("customer_id", pl.col("segment_id").alias(f"{axis}_segment_id")))
+    return placed[0].join(placed[1], on="customer_id").with_columns(windows_ago=pl.lit(1, pl.Int64), as_of=pl.lit(day))
+
+
 def match(shop: Shop) -> None:
-    """Promotable products, affinity, matches with expected margin, and the campaigns made of them."""
-    spec = campaign_spec(shop.warehouse.settings)
-    with shop.warehouse.get_connection() as con, transaction(con):
+    """Promotable products, affinity, audiences with expected margin, the offer plan, and the campaigns made of it.
+
+    Learned on the last 90 days. The back-test and the next products of each customer are no part of the notebook and
+    are left out.
+    """
+    spec, seed = campaign_spec(shop.warehouse.settings), shop.warehouse.settings.seed
+    with shop.warehouse.get_connection(read_only=True) as con:
         as_of, _ = source_row(con)
+    stood = _stood(shop, as_of)
+    with shop.warehouse.get_connection() as con, transaction(con):
+        create_from_frame(con, "segments/past_segments", stood)
         _build(con, load_models("campaigns"))
-        inventory = _read(con, "clean.inventory")
+        inventory, none = _read(con, "clean.inventory"), empty_table("campaigns/product_choices")
         promotable = promotable_products(
             _read(con, "clean.products"),
             None if inventory.is_empty() else inventory,
             _read(con, "campaigns.product_sales"),
-            spec,
-            as_of,
+            none,
+            spec=spec,
+            as_of=as_of,
         )
         _write_campaign_table(con, "campaigns/promotable_products", promotable)
+        affinity = product_affinity(_read(con, "campaigns.segment_purchases"), _read(con, "campaigns.product_traits"))
+        _write_campaign_table(con, "campaigns/product_affinity", affinity)
+        then, now = window_of(con, "customer_activity", 1), window_of(con, "customer_activity", 0)
+        expected = expected_products(fit_activity(then, seed), now)
+        groups = _groups(con)
+        members = audience_members(now, _read(con, "features.reachability"), groups, expected)
+        _write_campaign_table(con, "campaigns/audience_members", members)
+        counts = window_of(con, "window_purchases", 1)
+        shares = learn_shares(counts, goods_of(con), sorted(set(members["taste_segment_id"])))
         matches = match_products(
-            _read(con, "campaigns.promotable_products"),
-            _read(con, "campaigns.product_affinity"),
-            _read(con, "campaigns.audience_sizes"),
-            _read(con, "campaigns.audience_purchases"),
-            _groups(con),
-            spec=spec,
+            promotable, members, shares, past_rates(counts, then), scored_by=BY_TASTE, choices=none, spec=spec
         )
         _write_campaign_table(con, "campaigns/product_segment_matches", matches)
+        plan = plan_offers(matches, members, promotable, spec=spec).frame
+        _write_campaign_table(con, "campaigns/offer_plan", plan)
         briefs = build_briefs(
-            _read(con, "campaigns.product_segment_matches"),
-            _read(con, "campaigns.promotable_products"),
-            _groups(con),
-            dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
+            plan,
+            matches,
+            promotable,
+            members,
+            groups,
+            taste_names=dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
             spec=spec,
             as_of=as_of,
         )
