@@ -186,7 +186,7 @@ def _execute(place: Home, job: str, select: str | None) -> RunOutcome:
         return execute_job(place, job, defs, select=select, on_progress=tell)
 
 
-JOBS = ("full_refresh", "recluster", "refit", "assign")
+JOBS = ("full_refresh", "recluster", "refit", "assign", "campaigns")
 
 
 @app.command()

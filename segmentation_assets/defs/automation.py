@@ -138,7 +138,7 @@ def automation() -> dg.Definitions:
         description="New customers get their segment every day; segments themselves stay as they are.",
     )
     return dg.Definitions(
-        jobs=[full_refresh, recluster, refit, assign],
+        jobs=[full_refresh, recluster, refit, assign, campaigns],
         schedules=[daily_assign],
         sensors=[customer_growth_sensor, campaign_start_sensor, failed_run_line],
     )

@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 import yaml  # type: ignore[import-untyped]  # no stubs are installed for it
 
+from segmentation_assets.cli import JOBS
 from segmentation_assets.definitions import defs
 from segmentation_assets.settings import PROJECT_ROOT
 
@@ -49,6 +50,14 @@ def test_the_jobs_differ_in_how_much_is_fitted_again(definitions: dg.Definitions
         "refit": {"model", "assignments"},
         "assign": {"assignments"},
     }
+
+
+def test_the_campaigns_job_begins_at_the_choice_and_fits_nothing(definitions: dg.Definitions) -> None:
+    keys = {"/".join(key.path) for key in definitions.resolve_job_def("campaigns").asset_layer.selected_asset_keys}
+    assert {"campaigns/product_choices", "campaigns/product_segment_matches", "campaigns/next_best_products",
+            "campaigns/email_drafts", "brief", "published"} <= keys  # fmt: skip
+    assert not {key for key in keys if key.startswith(("raw/", "clean/", "features/", "segments/"))}
+    assert set(JOBS) == {job.name for job in definitions.resolve_all_job_defs()} - {"__ASSET_JOB"}
 
 
 def test_every_asset_has_a_description_a_group_an_owner_and_kinds(definitions: dg.Definitions) -> None:
