@@ -70,15 +70,15 @@ def planted_lifts(
 
 
 def rank_agreement(affinity: pl.DataFrame, planted: pl.DataFrame) -> pl.DataFrame:
-    """Correlation with the planted lift per taste segment: segment_id, products, shrunken, raw, logs.
+    """Correlation with the planted lift per taste segment: segment_id, products, shrunken, held_out, raw, logs.
 
-    `affinity` is campaigns.product_affinity, `planted` comes from `planted_lifts`. `shrunken` and `raw` are Spearman's
-    correlations of these lifts, `logs` is Pearson's of the logs of the shrunken ones: ranks give the many lifts that
+    `affinity` is campaigns.product_affinity, `planted` comes from `planted_lifts`. `shrunken`, `held_out` and `raw` are
+    Spearman's correlations of these lifts, `logs` is Pearson's of the logs of the shrunken ones: ranks give the many lifts that
     are all but equal as much weight as the few that matter. A product nobody bought yet counts with the lift it
     borrowed; its raw lift is taken to be 1. Null where lifts do not vary.
     """
     lifts = affinity.filter(dimension="product", axis="taste").select(
-        "segment_id", "shrunken_lift", pl.col("lift").fill_null(1.0), product_id="value"
+        "segment_id", "shrunken_lift", "held_out_lift", pl.col("lift").fill_null(1.0), product_id="value"
     )
     return (
         planted.join(lifts, on=["segment_id", "product_id"])
@@ -86,10 +86,11 @@ def rank_agreement(affinity: pl.DataFrame, planted: pl.DataFrame) -> pl.DataFram
         .agg(
             products=pl.len(),
             shrunken=pl.corr("shrunken_lift", "planted_lift", method="spearman"),
+            held_out=pl.corr("held_out_lift", "planted_lift", method="spearman"),
             raw=pl.corr("lift", "planted_lift", method="spearman"),
             logs=pl.corr(pl.col("shrunken_lift").log(), pl.col("planted_lift").log()),
         )
-        .with_columns(pl.col("shrunken", "raw", "logs").fill_nan(None))
+        .with_columns(pl.col("shrunken", "held_out", "raw", "logs").fill_nan(None))
         .sort("segment_id")
     )
 
@@ -155,11 +156,11 @@ def main(home: Path) -> None:
         fresh_agreement(affinity, planted, traits, seed=0), on="segment_id", how="left"
     )
     print("Correlation with the planted lift, over products (Spearman's, but for the logs)")
-    print(f"  {'segment':8} {'products':>8} {'shrunken':>9} {'raw':>9} {'fresh':>9} {'logs':>9}")
+    print(f"  {'segment':8} {'products':>8} {'shrunken':>9} {'held out':>9} {'raw':>9} {'fresh':>9} {'logs':>9}")
     for row in agreement.sort("segment_id").iter_rows(named=True):
         figures = [
             f"{row[name]:>9.3f}" if row[name] is not None else f"{'none':>9}"
-            for name in ("shrunken", "raw", "fresh", "logs")
+            for name in ("shrunken", "held_out", "raw", "fresh", "logs")
         ]
         mark = "" if row["shrunken"] is not None and row["shrunken"] >= GOAL else f"   <-- below {GOAL}"
         print(f"  {row['segment_id']:8} {row['products']:>8,} {' '.join(figures)}{mark}")

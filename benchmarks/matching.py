@@ -6,9 +6,10 @@ same groups of stages, and what as many of the most active reach. `python benchm
 that many worlds without taste, runs the graph up to the verdict on each, and counts how often it says that matching
 adds nothing. Functions take frames, so tests call them without a run. Nothing here writes into a HOME that is given.
 
-Two oracles. "planted" knows how each customer was made: the planted taste and how closely it is kept, the price tier
-and the persona, and so how often such people buy. "individual" also knows each customer's own planted rate of ordering
-and whether the customer has left for good, which no purchase tells; nobody can reach it.
+Three oracles. "taste" knows each customer's planted taste and how closely it is kept, and sees the same activity as the
+matches do. "planted" knows how each customer was made: the price tier and the persona too, and so how often such people
+buy. "individual" also knows each customer's own planted rate of ordering and whether the customer has left for good,
+which no purchase tells; nobody can reach it.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ _NO_REPEAT = ("one_timers", "window_shoppers")
 class Planted:
     """What was planted, for customers and products in sorted order of their ids.
 
-    `leaning` (customers, products): probability that a fresh line of the customer is the product. `individual`,
+    `leaning` (customers, products): probability that a fresh line of the customer is the product; `liking` the same of
+    the product's category, which is all that taste decides. `individual`,
     `by_kind` (customers,): lines per year by the customer's own planted rate (0 for who has left), and by persona.
     """
 
     customers: list[str]
     products: list[str]
     leaning: Floats
+    liking: Floats
     individual: Floats
     by_kind: Floats
 
@@ -85,6 +88,7 @@ def planted(folder: Path, customers: pl.Series, products: pl.Series, months: tup
         people["customer_id"].to_list(),
         ids.to_list(),
         leaning * tier_shares[places],
+        leaning,
         people["orders_per_year"].to_numpy() * basket * stays,
         people["persona"].replace_strict(often, return_dtype=pl.Float64).to_numpy() * basket,
     )
@@ -103,6 +107,7 @@ class OracleLift:
     customers: float
     matches: float
     most_active: float
+    taste_oracle: float
     oracle: float
     individual_oracle: float
 
@@ -118,7 +123,7 @@ def oracle_lift(matches: pl.DataFrame, members: pl.DataFrame, truth: Planted) ->
     people = members.filter(pl.col("customer_id").is_in(truth.customers)).with_columns(
         row=pl.col("customer_id").replace_strict(place, return_dtype=pl.Int64)
     )
-    sums = np.zeros(5)
+    sums = np.zeros(6)
     audiences = customers = 0
     by_group = {str(key[0]): part for key, part in people.group_by("stage_group")}
     known = matches.filter(pl.col("product_id").is_in(truth.products))
@@ -140,11 +145,21 @@ def oracle_lift(matches: pl.DataFrame, members: pl.DataFrame, truth: Planted) ->
         rows, own = everyone["row"].to_numpy(), mine["row"].to_numpy()
         rate = truth.individual * leaning
         active = everyone.sort(["expected_products", "customer_id"], descending=[True, False])["row"].to_numpy()[:size]
+        seen = np.zeros(len(truth.customers))
+        seen[rows] = everyone["expected_products"].to_numpy()
+        by_taste = rows[np.argsort(-(seen * truth.liking[:, column[str(product)]])[rows], kind="stable")[:size]]
         by_kind = rows[np.argsort(-(truth.by_kind * leaning)[rows], kind="stable")[:size]]
         best = np.sort(rate[rows])[::-1][:size]
-        sums += [rate[own].sum(), rate[active].sum(), rate[by_kind].sum(), best.sum(), rate[rows].mean() * size]
+        sums += [
+            rate[own].sum(),
+            rate[active].sum(),
+            rate[by_taste].sum(),
+            rate[by_kind].sum(),
+            best.sum(),
+            rate[rows].mean() * size,
+        ]
         audiences, customers = audiences + 1, customers + size
-    lifts = sums[:4] / sums[4]
+    lifts = sums[:5] / sums[5]
     return OracleLift(audiences, customers / max(audiences, 1), *map(float, lifts))
 
 
@@ -164,7 +179,11 @@ def report(home: Path) -> None:
     print(
         f"  lift of the planted rate: matches {found.matches:.2f}, as many of the most active {found.most_active:.2f}"
     )
-    for name, lift in (("planted", found.oracle), ("individual", found.individual_oracle)):
+    for name, lift in (
+        ("taste", found.taste_oracle),
+        ("planted", found.oracle),
+        ("individual", found.individual_oracle),
+    ):
         print(f"  oracle '{name}' {lift:.2f}: the matches reach {found.matches / lift:.1%} of it")
     for sentence in verdicts["sentence"]:
         print(sentence)

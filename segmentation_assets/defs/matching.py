@@ -143,9 +143,9 @@ def _short_history(con: duckdb.DuckDBPyConnection) -> str:
 def _backtest_plots(table: pl.DataFrame) -> dict[str, Any]:
     """A panel per question at the stated size: the method in question on top, the rules below."""
     found: dict[str, Any] = {}
-    for name, metric, own, unit, mark in (
-        ("audiences_plot", "lift", "matches", "purchases, times chance", 1.0),
-        ("products_plot", "ndcg_at_10", "next best products", "NDCG at 10", None),
+    for name, metric, own, unit, mark, digits in (
+        ("audiences_plot", "lift", "matches", "purchases, times chance", 1.0, "{:.2f}"),
+        ("products_plot", "ndcg_at_10", "next best products", "NDCG at 10", None, "{:.3f}"),
     ):
         rows = table.filter((pl.col("metric") == metric) & ~pl.col("method").str.contains(" minus "))
         if name == "audiences_plot":
@@ -153,10 +153,17 @@ def _backtest_plots(table: pl.DataFrame) -> dict[str, Any]:
         panels = []
         for scope in rows["scope"].unique().sort().to_list():
             part = rows.filter(pl.col("scope") == scope).sort(pl.col("method") != own, -pl.col("estimate"), "method")
-            panels.append((scope.split(": ")[-1], list(part.select("method", "estimate", "low", "high").iter_rows())))
+            # The topic is the plot's own; what is left are the purchases and the size.
+            panels.append(
+                (scope.partition(", ")[2], list(part.select("method", "estimate", "low", "high").iter_rows()))
+            )
         if panels:
             found[name] = plots.intervals(
-                panels, x_label=unit, marked=mark, caption="Over the 90 days held back; lines are 95% intervals."
+                panels,
+                x_label=unit,
+                marked=mark,
+                number_format=digits,
+                caption="Over the 90 days held back; lines are 95% intervals.",
             )
     return found
 

@@ -118,6 +118,7 @@ def intervals(
     caption: str,
     x_label: str,
     marked: float | None = None,
+    number_format: str = "{:.2f}",
 ) -> dg.MarkdownMetadataValue:
     """Estimates with their intervals, a panel per question: (title, (label, estimate, low, high) by row).
 
@@ -130,7 +131,7 @@ def intervals(
             colour = COLOURS[0] if index == 0 else MUTED
             axis.plot([low, high], [place, place], color=colour, linewidth=2)
             axis.plot([estimate], [place], "o", color=colour, markersize=5)
-            axis.text(high, place, f"  {estimate:.2f}", va="center", fontsize=8, color=INK)
+            axis.text(high, place, f"  {number_format.format(estimate)}", va="center", fontsize=8, color=INK)
         axis.set_yticks(list(places), [label[:30] for label, *_ in rows], fontsize=8)
         if marked is not None:
             axis.axvline(marked, color=MUTED, linestyle=":", linewidth=1)

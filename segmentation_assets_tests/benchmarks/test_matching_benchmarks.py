@@ -56,10 +56,15 @@ def _matches(members: pl.DataFrame, taste: str, floor: float) -> pl.DataFrame:
 def test_the_right_taste_reaches_the_oracle_and_the_wrong_one_does_not(matching: ModuleType) -> None:
     members, leaning = _world()
     truth = matching.Planted(
-        members["customer_id"].to_list(), ["P1"], leaning[:, None], *[members["expected_products"].to_numpy()] * 2
+        members["customer_id"].to_list(),
+        ["P1"],
+        leaning[:, None],
+        leaning[:, None],
+        *[members["expected_products"].to_numpy()] * 2,
     )
     right = matching.oracle_lift(_matches(members, "T2", 2.0), members, truth)
     assert right.matches == pytest.approx(right.oracle) == pytest.approx(right.individual_oracle)
+    assert right.matches == pytest.approx(right.taste_oracle)
     assert right.matches > right.most_active > 1
     wrong = matching.oracle_lift(_matches(members, "T1", 2.0), members, truth)
     assert wrong.matches < 0.2 * wrong.oracle and wrong.matches < wrong.most_active
@@ -69,7 +74,11 @@ def test_goods_for_adults_are_held_to_an_oracle_among_adults(matching: ModuleTyp
     members, leaning = _world()
     members = members.with_columns(is_adult=pl.int_range(pl.len()) % 2 == 0)
     truth = matching.Planted(
-        members["customer_id"].to_list(), ["P1"], leaning[:, None], *[members["expected_products"].to_numpy()] * 2
+        members["customer_id"].to_list(),
+        ["P1"],
+        leaning[:, None],
+        leaning[:, None],
+        *[members["expected_products"].to_numpy()] * 2,
     )
     adults = members.filter("is_adult")
     found = matching.oracle_lift(_matches(adults, "T2", 2.0), members, truth)
