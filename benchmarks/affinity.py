@@ -73,9 +73,9 @@ def rank_agreement(affinity: pl.DataFrame, planted: pl.DataFrame) -> pl.DataFram
     """Correlation with the planted lift per taste segment: segment_id, products, shrunken, held_out, raw, logs.
 
     `affinity` is campaigns.product_affinity, `planted` comes from `planted_lifts`. `shrunken`, `held_out` and `raw` are
-    Spearman's correlations of these lifts, `logs` is Pearson's of the logs of the shrunken ones: ranks give the many lifts that
-    are all but equal as much weight as the few that matter. A product nobody bought yet counts with the lift it
-    borrowed; its raw lift is taken to be 1. Null where lifts do not vary.
+    Spearman's correlations of these lifts, `logs` is Pearson's of the logs of the shrunken ones: ranks give the many
+    lifts that are all but equal as much weight as the few that matter. A product nobody bought yet counts with the
+    lift it borrowed; its raw lift is taken to be 1. Null where lifts do not vary.
     """
     lifts = affinity.filter(dimension="product", axis="taste").select(
         "segment_id", "shrunken_lift", "held_out_lift", pl.col("lift").fill_null(1.0), product_id="value"

@@ -24,6 +24,7 @@ from segmentation_assets.merchandising.affinity import (
     spread,
 )
 from segmentation_assets.merchandising.plan import table_schema
+from segmentation_assets.merchandising.shares import held_out_lifts, learn_shares
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
 from segmentation_assets.warehouse.tables import create_from_query
 
@@ -504,15 +505,35 @@ def test_the_planted_lift_is_the_mean_probability_of_members_over_that_of_all(be
     ]
 
 
+def test_the_lift_that_matching_uses_stands_with_the_products_of_the_taste_axis() -> None:
+    counts = pl.DataFrame(
+        {"product_id": ["P0000", "P0000", "P0001", "P0001"], "taste_segment_id": ["T1", "T2"] * 2,
+         "stage_segment_id": ["S1"] * 4, "buyers": [90, 10, 10, 90]}
+    )  # fmt: skip
+    learned = held_out_lifts(learn_shares(counts, _traits(2), ["T0", "T1", "T2"]))
+    assert set(learned["segment_id"]) == {"T1", "T2"}
+    purchases = _purchases(np.full((2, 2), 30))
+    table = product_affinity(purchases, _traits(2), learned).filter(pl.col("held_out_lift").is_not_null())
+    assert set(table["dimension"]) == {"product"} and set(table["axis"]) == {"taste"}
+    of = {
+        (value, segment): lift for value, segment, lift in table.select("value", "segment_id", "held_out_lift").rows()
+    }
+    assert of["P0000", "T1"] > 1.2
+    assert of["P0000", "T2"] < 0.8
+    assert product_affinity(purchases, _traits(2))["held_out_lift"].null_count() == purchases.height
+
+
 def test_lifts_in_the_planted_order_agree_fully_and_reversed_ones_not_at_all(benchmark: ModuleType) -> None:
     names = [f"P{i:04d}" for i in range(40)]
     planted = pl.DataFrame({"segment_id": "T1", "product_id": names, "planted_lift": np.linspace(0.5, 3, 40)})
     affinity = pl.DataFrame(
         {"dimension": "product", "axis": "taste", "segment_id": "T1", "value": names,
-         "shrunken_lift": np.linspace(0.8, 2, 40), "lift": np.linspace(3, 0.5, 40)}
+         "shrunken_lift": np.linspace(0.8, 2, 40), "lift": np.linspace(3, 0.5, 40),
+         "held_out_lift": np.linspace(0.9, 1.1, 40)}
     )  # fmt: skip
     row = benchmark.rank_agreement(affinity, planted).row(0, named=True)
     assert (row["products"], row["shrunken"], row["raw"]) == (40, pytest.approx(1), pytest.approx(-1))
+    assert row["held_out"] == pytest.approx(1)
     flat = affinity.with_columns(shrunken_lift=pl.lit(1.0))
     assert benchmark.rank_agreement(flat, planted)["shrunken"].to_list() == [None]
 
