@@ -177,6 +177,8 @@ def features(shop: Shop) -> None:
             is_age_restricted=in_categories(tuple(privacy.age_restricted_categories)),
         )
         create_from_frame(con, "features/product_guards", guards)
+        rule = pl.DataFrame({"unknown_age_is_minor": [privacy.unknown_age_is_minor]})
+        create_from_frame(con, "features/age_rule", rule)
         _build(con, load_models("features"))
 
 

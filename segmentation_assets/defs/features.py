@@ -78,6 +78,21 @@ def product_guards(context: dg.AssetExecutionContext, warehouse: Warehouse) -> C
     )
 
 
+@computed_tables(
+    "features",
+    TableDeclaration(
+        "features/age_rule",
+        "How the settings want customers of unknown age to be treated, in one row.\n\nGrain: one row",
+        types={"unknown_age_is_minor": "BOOLEAN"},
+        texts={"unknown_age_is_minor": "True when a customer without a birth year counts as a minor."},
+        deps=["clean/customers"],
+    ),
+)
+def age_rule(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """The setting, where SQL can read it."""
+    return Computed(pl.DataFrame({"unknown_age_is_minor": [warehouse.settings.privacy.unknown_age_is_minor]}))
+
+
 order_lines = sql_table("features/order_lines", "features")
 customer_shares = sql_table("features/customer_shares", "features")
 reachability = sql_table("features/reachability", "features")

@@ -122,6 +122,12 @@ def match_backtest(context: dg.AssetExecutionContext, warehouse: Warehouse) -> M
         ("customer_to_product", *product_verdict(items.table, items.reason)),
         ("product_to_audience", *audience_verdict(audiences, spec, short)),
     ]
+    if why_not:  # then no method is used at all
+        said = ("No product is suggested", "No product is matched")
+        verdicts = [
+            (topic, method, False, f"{words}: {why_not}")
+            for (topic, method, *_), words in zip(verdicts, said, strict=True)
+        ]
     for *_, sentence in verdicts:
         context.log.info(sentence)
     frame = pl.DataFrame(verdicts, schema=table_schema("campaigns/match_verdicts"), orient="row")

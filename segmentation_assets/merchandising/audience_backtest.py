@@ -36,6 +36,7 @@ from segmentation_assets.merchandising.plan import (
     empty_table,
     table_schema,
 )
+from segmentation_assets.merchandising.resampling import Resamples, interval
 from segmentation_assets.merchandising.shares import PurchaseShares
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,6 @@ _METHODS = (MATCHES, *BASELINES)
 #: Sizes that are judged beside the stated one.
 _SMALL_SHARES = (0.01, 0.05)
 _ALL, _FIRST = "all purchases", "first purchases"
-_RESAMPLES, _BUCKETS = 1_000, 200
 #: Below this the interval says nothing that a person could use.
 FEWEST_PURCHASES = 100
 
@@ -86,8 +86,8 @@ def backtest_audiences(
     rate` the segments (taste by stage) with the highest purchase rate of the product in window 2, and of the last one
     a part; `random` any. All audiences of a product have the same size. Lift is purchases found over those that as many
     customers taken at random would bring, over all products together. Scopes: sizes of 1%, 5% and the stated share of
-    all customers, and the stated share within stage groups, where audiences are made as for the real matches (taste
-    known, no part under the smallest cell); for all purchases and for first ones.
+    all customers, and the stated share within stage groups, where audiences are made as for the real matches (no
+    part under the smallest cell); for all purchases and for first ones.
 
     Intervals: 95% percentile bootstrap over customers in 200 random lots, 1,000 resamples (Efron and Tibshirani 1993,
     An Introduction to the Bootstrap, chapters 8 and 13), audiences kept as they are. Purchases of products that the
@@ -106,22 +106,21 @@ def backtest_audiences(
         located["is_first"].to_numpy().astype(bool),
     )
     past = _past(rates, shares, people)
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 59]))
-    lots = min(_BUCKETS, then1.height)
-    lot = (rng.permutation(then1.height) % lots)[bought.customer]
-    draws = rng.multinomial(lots, np.full(lots, 1 / lots), size=_RESAMPLES).astype(np.float64)
+    lots = Resamples.of(then1.height, seed, stream=59)
 
     rows: list[dict[str, object]] = []
     everyone = np.zeros(then1.height, dtype=np.int64)
     for share in sorted({*_SMALL_SHARES, spec.audience_share}):
         found = _found(people, bought, shares, past, group=everyone, share=share, minimum_cell=0)
         for kind, chosen in ((_ALL, np.ones_like(bought.is_first)), (_FIRST, bought.is_first)):
-            rows += _rows(scope(kind, share), found, chosen, lot, draws)
+            rows += _rows(scope(kind, share), found[chosen], bought.customer[chosen], lots)
     found = _found(
         people, bought, shares, past, group=people.group, share=spec.audience_share, minimum_cell=spec.minimum_cell
     )
     for kind, chosen in ((_ALL, np.ones_like(bought.is_first)), (_FIRST, bought.is_first)):
-        rows += _rows(scope(kind, spec.audience_share, within_groups=True), found, chosen, lot, draws)
+        rows += _rows(
+            scope(kind, spec.audience_share, within_groups=True), found[chosen], bought.customer[chosen], lots
+        )
     return pl.DataFrame(rows, schema=table_schema(_TABLE), orient="row")
 
 
@@ -152,30 +151,36 @@ def audience_verdict(backtest: pl.DataFrame, spec: CampaignSpec, unjudged: str =
             False,
             f"It cannot be judged: {reason}. Customers are matched by taste and activity, and nothing is proven.",
         )
-    gaps = {name: [figures[kind, f"{MATCHES} minus {name}"] for kind in (_ALL, _FIRST)] for name in BASELINES}
+    kinds = [kind for kind in (_ALL, _FIRST) if (kind, MATCHES) in figures]
+    gaps = {name: [figures[kind, f"{MATCHES} minus {name}"] for kind in kinds] for name in BASELINES}
     unbeaten = [name for name, pair in gaps.items() if not all(gap.low > 0 for gap in pair)]
     size = f"at the best {spec.audience_share * 100:g}% of each stage group"
-    if not unbeaten:
-        return AudienceVerdict(
-            BY_TASTE,
-            True,
-            f"Matching by taste and activity is better: {size} it finds {figures[_FIRST, MATCHES]} times as many first "
-            f"purchases as chance, against {figures[_FIRST, 'most active'].estimate:.2f} for {_WORDS['most active']} "
-            f"and {figures[_FIRST, 'past rate'].estimate:.2f} for {_WORDS['past rate']}; of all purchases "
-            f"{figures[_ALL, MATCHES]}, against {figures[_ALL, 'most active'].estimate:.2f} and "
-            f"{figures[_ALL, 'past rate'].estimate:.2f}.",
+    loses, used, best = "", "", ""
+    if unbeaten:
+        ahead = [name for name in unbeaten if gaps[name][0].high < 0]
+        best = max(ahead, key=lambda name: figures[_ALL, name].estimate) if ahead else unbeaten[0]
+        loses = "loses against" if ahead else "adds nothing sure over"
+        used = f" {_USED[best]}"
+
+    def told(kind: str) -> tuple[str, str]:
+        own, rules = str(figures[kind, MATCHES]), {name: f"{figures[kind, name].estimate:.2f}" for name in BASELINES}
+        return own, rules[best] if best else f"{rules['most active']} and {rules['past rate']}"
+
+    (own, others), finds = told(_ALL), "they find" if best else "against"
+    found = f"{own} times as many purchases as chance, {finds} {others}; too few were first ones to judge these"
+    if _FIRST in kinds:
+        first, first_others = told(_FIRST)
+        if not best:
+            rules = {name: f"{figures[_FIRST, name].estimate:.2f} for {_WORDS[name]}" for name in BASELINES}
+            first_others = f"{rules['most active']} and {rules['past rate']}"
+        found = (
+            f"{first} times as many first purchases as chance, {finds} {first_others}; of all purchases {own}, "
+            f"{'they' if best else 'against'} {others}"
         )
-    ahead = [name for name in unbeaten if gaps[name][0].high < 0]
-    best = max(ahead, key=lambda name: figures[_ALL, name].estimate) if ahead else unbeaten[0]
-    loses = "loses against" if ahead else "adds nothing sure over"
-    first, of_all = figures[_FIRST, best], figures[_ALL, best]
-    return AudienceVerdict(
-        BASELINES[best],
-        False,
-        f"Matching by taste {loses} {_WORDS[best]}: {size} it finds {figures[_FIRST, MATCHES]} times as many first "
-        f"purchases as chance, they find {first.estimate:.2f}; of all purchases {figures[_ALL, MATCHES]}, they "
-        f"{of_all.estimate:.2f}. {_USED[best]}",
-    )
+    if not best:
+        return AudienceVerdict(BY_TASTE, True, f"Matching by taste and activity is better: {size} it finds {found}.")
+    sentence = f"Matching by taste {loses} {_WORDS[best]}: {size} it finds {found}.{used}"
+    return AudienceVerdict(BASELINES[best], False, sentence)
 
 
 _WORDS = {
@@ -208,7 +213,7 @@ def _figures(backtest: pl.DataFrame, spec: CampaignSpec) -> dict[tuple[str, str]
         for row in backtest.filter(pl.col("scope").is_in(list(kinds)), pl.col("metric") == "lift").iter_rows(named=True)
     }
     methods = (*_METHODS, *(f"{MATCHES} minus {name}" for name in BASELINES))
-    return found if all((kind, method) in found for kind in kinds.values() for method in methods) else None
+    return found if all((_ALL, method) in found for method in methods) else None
 
 
 @dataclass(frozen=True)
@@ -325,15 +330,13 @@ def _most_active(activity: Floats, everyone: Floats, size: Ints) -> Floats:
     return np.where(size > 0, np.where(activity > edge, 1.0, np.where(activity == edge, part, 0.0)), 0.0)
 
 
-def _rows(name: str, found: Floats, chosen: Bools, lot: Ints, draws: Floats) -> list[dict[str, object]]:
-    """Lift of each method and of the differences, with intervals, over the purchases `chosen`."""
-    lots = draws.shape[1]
-    by_lot = np.stack(
-        [np.bincount(lot[chosen], weights=found[chosen, place], minlength=lots) for place in range(len(_METHODS))],
-        axis=1,
-    )
+def _rows(name: str, found: Floats, customer: Ints, lots: Resamples) -> list[dict[str, object]]:
+    """Lift of each method and of the differences, with intervals, over purchases (n, methods) of customers (n,)."""
+    if len(customer) < FEWEST_PURCHASES:
+        return []
     # The last column is what chance would find: the lift of anything is its ratio to it.
-    total, resampled = by_lot.sum(axis=0), draws @ by_lot
+    total = found.sum(axis=0)
+    resampled = np.stack([lots.sums(column, customer) for column in found.T], axis=1)
     if total[-1] <= 0:
         return []
     estimates = total / total[-1]
@@ -348,7 +351,7 @@ def _rows(name: str, found: Floats, chosen: Bools, lot: Ints, draws: Floats) -> 
         )
     rows: list[dict[str, object]] = []
     for method, (estimate, values) in lifts.items():
-        low, high = np.quantile(values, [0.025, 0.975])
+        low, high = interval(values)
         rows.append(
             {
                 "method": method, "scope": name, "metric": "lift", "estimate": round(float(estimate), 9),

@@ -96,9 +96,9 @@ def build_briefs(
         drafts += _drafts(part, activity[(str(key[0]), str(key[1]))], spare, spec)
     # Each brief held alone; now they share the stock, the first of them first.
     left, kept = dict(spare), list[_Draft]()
-    for draft in _chosen(drafts, spec):
+    for draft in _in_turns(drafts):
         held = _within_stock(draft, left, spec)
-        if held is not None and _is_worth_it(held, spec):
+        if len(kept) < spec.max_briefs and held is not None and _is_worth_it(held, spec):
             for product, wanted in zip(held.products["product_id"], held.demand(spec), strict=True):
                 if product in left:
                     left[product] -= wanted
@@ -243,7 +243,12 @@ def _drafts(
 ) -> list[_Draft]:
     """The briefs of one taste and stage group, each within stock by itself and worth sending."""
     found = []
-    best = part.head(spec.offers_per_customer)
+    # Whom a product alone would be bought out by, a brief with more of it would too: it takes nobody's place.
+    holds = [
+        _within_stock(_Draft(part[place : place + 1], people[int(is_restricted)]), spare, spec) is not None
+        for place, is_restricted in enumerate(part["is_age_restricted"])
+    ]
+    best = part.filter(pl.Series(holds, dtype=pl.Boolean)).head(spec.offers_per_customer)
     for (is_restricted, _), own in best.group_by("is_age_restricted", "discount_share", maintain_order=True):
         margins = own["margin_amount"]
         strong = own.filter(margins >= _LEAST_OF_BEST * margins[0]).head(spec.products_per_brief)
@@ -269,7 +274,7 @@ def _within_stock(draft: _Draft, spare: Mapping[str, float], spec: CampaignSpec)
     return replace(draft, products=draft.products.filter(pl.Series(holds))) if any(holds) else None
 
 
-def _chosen(drafts: list[_Draft], spec: CampaignSpec) -> list[_Draft]:
+def _in_turns(drafts: list[_Draft]) -> list[_Draft]:
     """The best of each stage group before a second of any, then by margin; ties by the brief's key."""
     by_margin = sorted(drafts, key=lambda draft: (-draft.margin_amount, draft.key))
     turns: dict[str, int] = {}
@@ -277,7 +282,7 @@ def _chosen(drafts: list[_Draft], spec: CampaignSpec) -> list[_Draft]:
     for draft in by_margin:
         turns[draft.group] = turns.get(draft.group, -1) + 1
         ranked.append((turns[draft.group], draft))
-    return [draft for _, draft in sorted(ranked, key=lambda item: item[0])][: spec.max_briefs]
+    return [draft for _, draft in sorted(ranked, key=lambda item: item[0])]
 
 
 def _spread(products: pl.DataFrame) -> float:

@@ -19,8 +19,8 @@ STAGE_GROUPS = ("loyal", "active", "new", "lapsing", "lapsed", "never_bought", "
 #: (in `sql/campaigns/customer_activity.sql` and `window_purchases.sql`).
 RATE_DAYS = 90
 
-#: Segments of who is outside an axis: taste not known, never bought.
-UNKNOWN_TASTE, NEVER_BOUGHT = "T0", "S0"
+#: The segment of customers whose taste is not known.
+UNKNOWN_TASTE = "T0"
 
 #: How a match can be scored; the back-test says which (campaigns.match_verdicts).
 BY_TASTE, BY_ACTIVITY, BY_PAST_RATE, BY_CHANCE = "taste and activity", "most active", "past rate", "random"
@@ -264,7 +264,7 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "campaigns/match_verdicts": {
             "topic": "product_to_audience or customer_to_product.",
             "method": "The method that is used, by what it did on days it had not seen.",
-            "is_better": "Whether that is more than the simplest rule, and clearly better than all of them.",
+            "is_better": "True when matching is clearly better than every simple rule, by its interval.",
             "sentence": "The finding with its numbers.",
         },
         "campaigns/next_best_weights": {
@@ -279,10 +279,10 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "reachable_customers": "Those of them with consent and a valid address.",
             "activity_floor": "Fewest expected products of a member (campaigns.audience_members).",
             "discount_share": "Discount offered to this group of stages.",
-            "score": f"Expected share of the audience that buys the product within {RATE_DAYS} days (not caused by an "
-            "e-mail).",
-            "matched_customers": "Customers of the stage group matched with the product, all tastes together: the "
-            "stated size at which the rules are compared.",
+            "score": f"Purchases of the product to be expected in {RATE_DAYS} days per customer of the audience, at "
+            "most 1 (not caused by an e-mail).",
+            "matched_customers": "Customers of the stage group matched with the product, all tastes together and with "
+            "parts that stock or margin leave out: the stated size at which the rules are compared.",
             "matched_score": "The same share among all of them.",
             "baseline_score": "The same share among as many of the most active customers of the stage group.",
             "past_rate_score": "The same share among as many customers of the stage group from the segments with the "

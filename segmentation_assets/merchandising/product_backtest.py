@@ -31,6 +31,7 @@ from segmentation_assets.merchandising.next_best import (
     sampled,
 )
 from segmentation_assets.merchandising.plan import empty_table, table_schema
+from segmentation_assets.merchandising.resampling import Resamples, interval
 
 BLEND = "next best products"
 
@@ -38,7 +39,6 @@ ALL_ITEMS, NEW_ITEMS = "customer to product, all items", "customer to product, n
 HIT_RATE, NDCG = "hit_rate_at_10", "ndcg_at_10"
 
 JUDGED_CUSTOMERS, FEWEST_CUSTOMERS = 20_000, 100
-_DRAWS, _BUCKETS, _INTERVAL = 1_000, 200, (0.025, 0.975)
 _TABLE = "campaigns/match_backtest"
 #: So little that it orders only what is left over.
 _FILLING = 0.1
@@ -123,19 +123,14 @@ def _judged(
     ideal = ideal_gain(hits)
     discount = 1.0 / np.log2(np.arange(2, LIST_LENGTH + 2))
     figures: dict[tuple[str, str], tuple[float, Floats]] = {}
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 67]))
-    judged = int(bought.sum())
-    buckets = min(judged, _BUCKETS)
-    bucket = rng.permutation(judged) % buckets
-    times = rng.multinomial(buckets, np.full(buckets, 1.0 / buckets), size=_DRAWS).astype(np.float64)
-    sizes = np.bincount(bucket, minlength=buckets)
+    lots = Resamples.of(judged := int(bought.sum()), seed, stream=67)
+    sizes = lots.sums(np.ones(judged))
     for method, codes in lists.items():
         found = codes[customer] == product[:, None]
         gain = np.bincount(customer, weights=found @ discount, minlength=n)[bought] / ideal[bought]
         hit = np.bincount(customer, weights=found.any(axis=1), minlength=n)[bought] > 0
         for metric, values in ((HIT_RATE, hit.astype(np.float64)), (NDCG, gain)):
-            sums = np.bincount(bucket, weights=values, minlength=buckets)
-            figures[method, metric] = float(values.mean()), (times * sums).sum(axis=1) / (times * sizes).sum(axis=1)
+            figures[method, metric] = float(values.mean()), lots.sums(values) / sizes
     rows = [_row(method, scope, metric, *figure) for (method, metric), figure in figures.items()]
     for rule in RULES:
         for metric in (HIT_RATE, NDCG):
@@ -147,8 +142,8 @@ def _judged(
 def _row(
     method: str, scope: str, metric: str, estimate: float, draws: Floats
 ) -> tuple[str, str, str, float, float, float]:
-    low, high = np.quantile(draws, _INTERVAL)
-    return method, scope, metric, round(estimate, 9), round(float(low), 9), round(float(high), 9)
+    low, high = interval(draws)
+    return method, scope, metric, round(estimate, 9), round(low, 9), round(high, 9)
 
 
 def product_verdict(table: pl.DataFrame, reason: str = "") -> tuple[str, bool, str]:

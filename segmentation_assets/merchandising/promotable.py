@@ -49,11 +49,18 @@ _Rule = tuple[pl.Expr, pl.Expr]
 
 
 def in_categories(terms: tuple[str, ...]) -> pl.Expr:
-    """Whether category or subcategory holds one of `terms` as whole words, in any case."""
-    words = [re.escape(" ".join(term.lower().split())) for term in terms if term.strip()]
+    """Whether category or subcategory holds one of `terms` as whole words, in any case, singular or plural.
+
+    Words are told apart by anything that is no letter or digit, the underscore too: `red_wine` and `Wines` are wine.
+    """
+    words = [
+        r"[\W_]+".join(re.escape(word) for word in term.lower().split()).removesuffix("s") + "s?"
+        for term in terms
+        if term.strip()
+    ]
     if not words:
         return pl.lit(value=False)
-    pattern = rf"(?:^|[^\w])(?:{'|'.join(words)})(?:$|[^\w])"
+    pattern = rf"(?:^|[\W_])(?:{'|'.join(words)})(?:$|[\W_])"
     return pl.any_horizontal(
         pl.col(column).fill_null("").str.to_lowercase().str.contains(pattern) for column in ("category", "subcategory")
     )

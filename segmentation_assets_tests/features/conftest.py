@@ -150,6 +150,7 @@ def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
         "create or replace table features.product_guards "
         "(product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
     )
+    con.execute("create or replace table features.age_rule as select false as unknown_age_is_minor")
     con.execute(
         "create or replace table features.feature_correlations "
         "(feature_a VARCHAR, feature_b VARCHAR, correlation DOUBLE, customers BIGINT)"

@@ -176,6 +176,17 @@ def test_reachable_needs_consent_in_force_an_address_of_ones_own_and_no_minor(
     ]
 
 
+@pytest.mark.parametrize("is_minor", [False, True])
+def test_what_an_unknown_age_counts_as_is_a_setting(shop: duckdb.DuckDBPyConnection, is_minor: bool) -> None:
+    shop.execute("update clean.customers set birth_year = null where customer_id = 'anna'")
+    shop.execute("update features.age_rule set unknown_age_is_minor = ?", [is_minor])
+    model = load_model(SQL_ROOT / "features" / "reachability.sql")
+    row = shop.execute(
+        f"select is_minor, is_adult, is_reachable from ({model.query}) where customer_id = 'anna'", {"as_of": AS_OF}
+    ).fetchall()
+    assert row == [(is_minor, False, not is_minor)]
+
+
 @pytest.mark.parametrize(("birth_year", "is_minor"), [(2005, False), (2006, True), (2010, True)])
 def test_a_minor_by_birth_year_is_eighteen_or_less(
     shop: duckdb.DuckDBPyConnection, birth_year: int, is_minor: bool

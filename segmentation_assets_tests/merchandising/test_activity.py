@@ -348,3 +348,37 @@ def test_a_fault_is_found(shop: duckdb.DuckDBPyConnection, check: str, fault: st
         assert _offending(shop, check), fault
     finally:
         shop.execute("rollback")
+
+
+def test_each_window_begins_and_ends_on_its_very_day() -> None:
+    # One customer and product for every day next to an edge of a window or of its year.
+    edges = [0, 89, 90, 91, 179, 180, 181, 269, 270, 271, 364, 365, 366, 454, 455, 456, 544, 545, 546]
+    con = _shop([(f"C{day}", f"O{day}", "P1", day, False) for day in [-1, *edges]], [f"C{day}" for day in [-1, *edges]])
+    for row in _table(con, "campaigns.customer_activity").iter_rows(named=True):
+        day, begin = int(row["customer_id"][1:]), 90 * row["windows_ago"]
+        known = day >= begin
+        for days in (90, 365):
+            assert (
+                row[f"orders_last_{days}_days"] == row[f"products_last_{days}_days"] == int(begin <= day < begin + days)
+            )
+        assert row["recency_days"] == row["tenure_days"] == (day - begin if known else None)
+        assert row["order_count"] == row["line_count"] == row["product_count"] == int(known)
+        bought = int(max(begin - 90, 0) <= day < begin)
+        assert (row["products_next"], row["first_products_next"]) == ((bought, bought) if begin else (None, None))
+    windows = _table(con, "campaigns.window_purchases")
+    assert windows.group_by("windows_ago").agg(pl.col("buyers", "first_buyers").sum()).sort("windows_ago").rows() == [
+        (1, 2, 2), (2, 3, 3),
+    ]  # fmt: skip
+    con.close()
+
+
+@pytest.mark.parametrize(("before", "is_first"), [(90, False), (89, True)])
+def test_a_purchase_on_the_day_the_window_begins_is_of_the_past(before: int, is_first: bool) -> None:
+    for ago in (1, 2):
+        shift = 90 * (ago - 1)
+        con = _shop([("A", "O1", "P1", before + shift, False), ("A", "O2", "P1", 50 + shift, False)], ["A"])
+        row = _table(con, "campaigns.window_purchases").row(by_predicate=pl.col("windows_ago") == ago, named=True)
+        activity = _row(con, "A", ago)
+        assert (row["buyers"], row["first_buyers"]) == (1, int(is_first))
+        assert (activity["products_next"], activity["first_products_next"]) == (1, int(is_first))
+        con.close()

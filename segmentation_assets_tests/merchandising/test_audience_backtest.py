@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import duckdb
@@ -388,3 +389,59 @@ def test_a_fault_is_found(warehouse: duckdb.DuckDBPyConnection, check: str, faul
         assert _offending(warehouse, check), fault
     finally:
         warehouse.execute("rollback")
+
+
+def test_a_lead_of_a_rule_within_chance_does_not_put_it_before_a_simpler_one() -> None:
+    gaps = {"most active": (-0.2, 0.1), "past rate": (-0.4, 0.1), "random": (1.9, 2.1)}
+    verdict = audience_verdict(_figures(gaps, {**LIFTS, "past rate": 3.2}), SPEC)
+    assert verdict.method == BY_ACTIVITY and "adds nothing sure over the most active" in verdict.sentence
+
+
+def test_first_purchases_are_judged_apart_within_stage_groups_too(world: World) -> None:
+    leaning = pl.col("product_id").str.slice(1).cast(pl.Int64) % 3 + 1
+    own = world.then1.select("customer_id", "taste_segment_id")
+    # Whatever a customer's taste leans to was bought before; only the rest is new.
+    events = world.events.join(own, on="customer_id").with_columns(
+        is_first=pl.col("taste_segment_id") != pl.lit("T") + leaning.cast(pl.String)
+    )
+    judged = world._replace(events=events).judged()
+    for first, every in ((WITHIN, WITHIN_ALL), (scope("first purchases", 0.2), scope("all purchases", 0.2))):
+        assert _figure(judged, "matches", first)["estimate"] < 0.7 * _figure(judged, "matches", every)["estimate"]
+
+
+def test_the_interval_is_of_customers_and_holds_95_in_100(world: World) -> None:
+    """Who buys ten products tells no more of chance than who buys one: the lots are of customers."""
+    buyers = world.then1["customer_id"].sort().to_list()[::4]
+    widths = []
+    for products in (1, 10):
+        events = pl.DataFrame(
+            [(customer, f"P{place:02d}", False) for customer in buyers for place in range(products)],
+            schema=["customer_id", "product_id", "is_first"], orient="row",
+        )  # fmt: skip
+        row = _figure(world._replace(events=events).judged(), "most active", scope("all purchases", 0.2))
+        widths.append(row["high"] - row["low"])
+    found = 0.2 * row["estimate"]
+    assert widths[1] == pytest.approx(widths[0], rel=0.15)
+    assert widths[0] == pytest.approx(2 * 1.96 * np.sqrt(found * (1 - found) / len(buyers)) / 0.2, rel=0.15)
+
+
+def test_within_stage_groups_no_part_under_the_smallest_cell_finds_anything(world: World) -> None:
+    few = world.then1.filter(pl.col("taste_segment_id") == "T3")["customer_id"].sort().to_list()[:40]
+    then1 = world.then1.filter((pl.col("taste_segment_id") != "T3") | pl.col("customer_id").is_in(few))
+    events = (
+        pl.DataFrame({"customer_id": few}).join(CATALOGUE.select("product_id"), how="cross").with_columns(is_first=True)
+    )
+    judged = world._replace(then1=then1, events=events).judged(replace(SPEC, minimum_cell=41))
+    assert _figure(judged, "matches", WITHIN_ALL)["estimate"] == 0
+    assert _figure(judged, "matches", scope("all purchases", 0.2))["estimate"] > 0
+
+
+def test_a_purchase_counts_once_however_often_it_is_listed(world: World) -> None:
+    doubled = pl.concat([world.events, world.events.filter(pl.col("product_id") < "P12")])
+    assert world._replace(events=doubled).judged().equals(world.judged())
+
+
+def test_a_shop_where_nothing_new_is_bought_is_judged_on_all_purchases_alone(world: World) -> None:
+    judged = world._replace(events=world.events.with_columns(is_first=pl.lit(value=False))).judged()
+    verdict = audience_verdict(judged, SPEC)
+    assert verdict.is_better and "no group of stages" not in verdict.sentence

@@ -345,3 +345,13 @@ def test_the_smallest_detectable_effect_matches_published_planning_figures() -> 
     assert smallest_detectable_effect(1_000_000, 0.0057) / 0.0057 == pytest.approx(0.123, abs=0.001)  # type: ignore[operator]
     assert smallest_detectable_effect(5, 0.01) is None
     assert smallest_detectable_effect(10_000, 0.0) is None
+
+
+def test_the_cap_counts_what_is_planned_for_adults_and_for_the_others_together() -> None:
+    # Every second one is a known adult, and all can be reached: the plan has P0 for adults and P1 for the others.
+    people = members_of(*[("T1", "loyal", place % 2 == 0, True, 2.0) for place in range(200)])
+    rows = [offer("P0", people, theta=0.3, is_adults_only=True), offer("P1", people, theta=0.29)]
+    one = CampaignSpec(offers_per_customer=1)
+    # A mail with P1 goes to everybody, so adults would get both.
+    briefs = briefs_of(rows, people, catalogue({"is_age_restricted": True}, {}), one)
+    assert briefs["product_ids"].to_list() == ["P0"]

@@ -598,3 +598,48 @@ def test_a_fault_is_found(warehouse: duckdb.DuckDBPyConnection, check: str, faul
         assert _offending(warehouse, check), fault
     finally:
         warehouse.execute("rollback")
+
+
+def test_by_activity_nobody_outside_an_audience_is_more_active_than_anyone_in_it() -> None:
+    matches = _match(scored_by=BY_ACTIVITY, spec=replace(SPEC, audiences_per_product=99, minimum_cell=1))
+    floors = matches.group_by("product_id", "stage_group").agg(
+        pl.col("taste_segment_id").n_unique().alias("tastes"),
+        pl.col("activity_floor").min().alias("low"),
+        pl.col("audience_customers").sum().alias("size"),
+    )
+    for product, group, tastes, low, size in floors.iter_rows():
+        own = _members().filter(pl.col("stage_group") == group)
+        assert tastes == own["taste_segment_id"].n_unique(), product
+        assert size == own.filter(pl.col("expected_products") >= low).height, (product, group)
+
+
+def test_the_buyers_lie_in_the_interval_nine_times_in_ten() -> None:
+    shares = _shares(certainty=30.0)
+    ninety = replace(SPEC, valid_days=90)
+    row = (
+        _match(shares=shares, spec=ninety)
+        .filter((pl.col("product_id") == "P0") & (pl.col("taste_segment_id") == "T1"))
+        .row(0, named=True)
+    )
+    members = _members().filter(
+        (pl.col("taste_segment_id") == "T1") & (pl.col("stage_group") == row["stage_group"]) & pl.col("is_reachable")
+        & (pl.col("expected_products") >= row["activity_floor"])
+    )  # fmt: skip
+    exposure = float(members["expected_products"].sum())
+    rng = np.random.default_rng(1)
+    buyers = rng.poisson(rng.gamma(30.0, 1 / shares.rate[0, 1], 40_000) * exposure)
+    inside = np.mean((buyers >= row["low"]) & (buyers <= row["high"]))
+    assert 0.90 <= inside < 0.95  # counts are whole, so a little more than nine in ten
+
+
+def test_no_more_buyers_are_expected_than_can_be_reached() -> None:
+    members = _members().with_columns(expected_products=(pl.col("expected_products") * 400).round(9))
+    matches = _match(members=members, promotable=_promotable(stock_quantity=[1e9] * 6))
+    assert (matches["expected_buyers"] <= matches["reachable_customers"]).all()
+    assert (matches["expected_buyers"] == matches["reachable_customers"]).any()
+
+
+def test_a_stated_size_under_the_smallest_cell_is_raised_to_it() -> None:
+    matches = _match(spec=replace(SPEC, minimum_cell=60, audience_share=0.02))
+    assert set(matches["stage_group"]) == {"loyal", "lapsing", "never_bought"}
+    assert matches["matched_customers"].min() == 60

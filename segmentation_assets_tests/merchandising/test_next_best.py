@@ -527,3 +527,21 @@ def test_a_fault_is_found(warehouse: duckdb.DuckDBPyConnection, check: str, faul
         assert _offending(warehouse, check), fault
     finally:
         warehouse.execute("rollback")
+
+
+def test_a_second_look_refuses_what_that_very_customer_sent_back() -> None:
+    # Customer 1 has used up the list of the popular; customer 0 has not, and sent nothing back.
+    others = [(c, p) for c in range(3, 8) for p in range(300) if p < 250 or c == 3]
+    pairs = [(1, p, 1, 1, False) for p in range(250)] + others
+    found = history(pairs, 8, 300)
+    sent_back = (np.array([1, 1]), np.array([250, 251]))
+    frame = suggested(found, {IN_TASTE: 1.0}, rest_days=30, sent_back=sent_back)
+    assert products_of(frame, 0) == [0, 1, 2, 3, 4]
+    assert products_of(frame, 1) == [252, 253, 254, 255, 256]
+
+
+def test_an_unknown_taste_is_no_taste_of_its_own() -> None:
+    # Customers of unknown taste bought product 1 more than all others do; that says nothing of the next unknown one.
+    pairs = [(c, 0) for c in range(1000)] + [(c, 1) for c in range(1000, 1600)]
+    found = history(pairs, 1601, 2, taste=[1] * 1000 + [0] * 601)
+    assert products_of(suggested(found, {IN_TASTE: 1.0}), 1600) == [0, 1]

@@ -19,6 +19,7 @@ from segmentation_assets.merchandising.plan import TABLE_TYPES, CampaignSpec, Pr
 from segmentation_assets.merchandising.promotable import (
     changed_by_a_choice,
     holds_floor,
+    in_categories,
     largest_discount,
     promotable_products,
 )
@@ -762,3 +763,24 @@ def test_thousands_of_random_products_pass_the_checks_as_they_are_written() -> N
         create_from_frame(con, "campaigns/promotable_products", frame, TABLE_TYPES["campaigns/promotable_products"])
         for rule in ("figures_are_consistent", "promotable_means_stock_and_margin"):
             assert offending(con, f"promotable_products/{rule}") == []
+
+
+_GUARDED = (*CampaignSpec().sensitive_categories, *CampaignSpec().age_restricted_categories)
+
+
+@pytest.mark.parametrize(
+    "category", ["red_wine", "Wines", "WINE-BEER", "craft beers", "Cigar", "sexual  wellness", "health_beauty"]
+)
+def test_a_guarded_word_is_found_whatever_parts_it_from_the_next(category: str) -> None:
+    frame = pl.DataFrame({"category": [category], "subcategory": [None]}, schema_overrides={"subcategory": pl.String})
+    assert frame.select(
+        in_categories((*CampaignSpec().sensitive_categories, *CampaignSpec().age_restricted_categories))
+    ).item()
+
+
+@pytest.mark.parametrize("category", ["Winegums", "Twine", "Healthy snacks", "Coffee"])
+def test_a_word_that_only_contains_a_guarded_one_is_not_guarded(category: str) -> None:
+    frame = pl.DataFrame({"category": [category], "subcategory": [None]}, schema_overrides={"subcategory": pl.String})
+    assert not frame.select(
+        in_categories((*CampaignSpec().sensitive_categories, *CampaignSpec().age_restricted_categories))
+    ).item()

@@ -1,15 +1,16 @@
 -- Whether each customer may and can be reached by marketing e-mail. The customers are those known by the as-of date:
 -- signed up by then (or on a day nobody recorded), or already a buyer by then. Who unsubscribed or complained after
--- giving consent has no consent any more. Age is judged by birth year alone, on the safe side.
+-- giving consent has no consent any more. Age is judged by birth year alone, on the safe side; what an unknown age counts
+-- as is a setting (features.age_rule).
 -- grain: customer_id
 -- column has_consent: True when the customer agreed to marketing e-mail by the as-of date and has not unsubscribed or complained since.
 -- column has_valid_email: True when a well-formed address is on file; false when the source has no contacts.
 -- column is_email_shared: True when another customer has the same address: whose consent counts is not known, so neither is written to.
 -- column has_unsubscribed: True when the customer unsubscribed or complained by the as-of date and did not consent again.
--- column is_minor: True when the as-of year minus the birth year is 18 or less; false when the age is unknown.
+-- column is_minor: True when the as-of year minus the birth year is 18 or less; when the age is unknown, what the setting says.
 -- column is_age_known: True when the birth year is known.
 -- column is_adult: True when the birth year is known and the customer is no minor.
--- column is_reachable: True with consent, a valid address no other customer has, and not known to be a minor.
+-- column is_reachable: True with consent, a valid address no other customer has, and no minor.
 with refusals as (
     select
         customer_id,
@@ -34,8 +35,9 @@ facts as (
         coalesce(f.has_valid_email, false) as has_valid_email,
         coalesce(f.is_email_shared, false) as is_email_shared,
         c.birth_year is not null as is_age_known,
-        coalesce(year(cast($as_of as date)) - c.birth_year <= 18, false) as is_minor
+        coalesce(year(cast($as_of as date)) - c.birth_year <= 18, rule.unknown_age_is_minor) as is_minor
     from clean.customers as c
+    cross join features.age_rule as rule
     left join clean.contact_flags as f on f.customer_id = c.customer_id
     left join refusals as r on r.customer_id = c.customer_id
     where c.signed_up_at is null
