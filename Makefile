@@ -25,7 +25,7 @@ test: install
 	touch $@
 
 test-slow: install .venv/small-model
-	$(BIN)/python -m pytest -n 2 -m slow $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
