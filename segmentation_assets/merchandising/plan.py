@@ -77,7 +77,7 @@ class CampaignSpec:
     minimum_cell: int = 50
     control_share: float = 0.10
     audience_share: float = 0.20
-    audiences_per_product: int = 3
+    audiences_per_product: int = 40
     products_per_audience: int = 20
     offers_per_customer: int = 6
     rest_days: int = 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModel, load_model
 
 CHECKS = SQL_ROOT / "checks"
+AS_OF = dt.date(2024, 6, 30)
 TABLES = (
     "segments/stage_choice", "segments/taste_choice", "segments/stage_usefulness", "segments/taste_usefulness",
     "segments/drift", "segments/segment_drivers", "segments/segment_rules", "segments/segment_moves",
-    "segments/prospects", "value/spend_forecast",
+    "segments/past_segments", "segments/prospects", "value/spend_forecast",
 )  # fmt: skip
 
 _SOUND = """
@@ -50,6 +52,9 @@ create table segments.segment_moves as
         ('stage', 1, 1, date '2024-01-01', 'S1', '(gone)', 1),
         ('taste', 1, 2, date '2024-06-30', 'T1', 'T1', 5))
         as m(axis, from_version, to_version, from_as_of, from_segment_id, to_segment_id, customers);
+create table segments.past_segments as
+    select * from (values (1, date '2024-04-01', 'a'), (2, date '2024-01-02', 'a'), (1, date '2024-04-01', 'b'))
+        as p(windows_ago, as_of, customer_id);
 create table segments.stage_model as select 'S1' as segment_id;
 create table segments.taste_model as select 'T1' as segment_id;
 create table segments.prospects as
@@ -99,6 +104,10 @@ BROKEN: dict[str, tuple[str, list[tuple[object, ...]]]] = {
         "update segments.segment_moves set customers = 4 where to_segment_id = 'S1'",
         [("stage", 1, 1)],
     ),
+    "segments/past_segments/one_row_per_customer_and_window": (
+        "insert into segments.past_segments values (1, '2024-04-01', 'b'), (2, '2024-04-01', 'c')",
+        [(1, "b"), (1, "b"), (2, "c")],
+    ),
     "segments/prospects/likely_segments_are_possible": (
         "update segments.prospects set segment_id = 'S9' where axis = 'stage'; "
         "update segments.prospects set probability = 1.5 where axis = 'taste'",
@@ -131,8 +140,9 @@ def test_every_check_of_these_tables_is_shown_failing() -> None:
 @pytest.mark.parametrize("name", sorted(BROKEN))
 def test_check_is_silent_on_sound_tables_and_names_what_breaks_it(tables: duckdb.DuckDBPyConnection, name: str) -> None:
     check: SqlModel = load_model(CHECKS / f"{name}.sql")
-    assert tables.execute(check.query).fetchall() == []
+    given = {"as_of": AS_OF} if check.needs_as_of else None
+    assert tables.execute(check.query, given).fetchall() == []
     damage, keys = BROKEN[name]
     tables.execute(damage)
-    assert [row[: len(keys[0])] for row in tables.execute(check.query).fetchall()] == keys
+    assert sorted(row[: len(keys[0])] for row in tables.execute(check.query, given).fetchall()) == sorted(keys)
     assert check.facts["remedy"]
