@@ -38,7 +38,5 @@ def test_the_first_row_is_on_top_and_every_estimate_is_written_beside_its_interv
 def test_there_is_a_panel_per_question_and_digits_are_as_asked(drawn: list[Any]) -> None:
     panels = [PANEL, ("first", [("matches", 0.2134, 0.2, 0.22)])]
     plots.intervals(panels, caption="", x_label="", number_format="{:.3f}")
-        [PANEL, ("first", [("matches", 0.2134, 0.2, 0.22)])], caption="", x_label="", number_format="{:.3f}"
-    )
     assert [axis.get_title(loc="left") for axis in drawn[0].axes] == ["all purchases", "first"]
     assert drawn[0].axes[1].texts[0].get_text().strip() == "0.213"
