@@ -187,7 +187,7 @@ def test_a_selection_nobody_understands_is_a_sentence(quick: Any, home: Path, se
 def test_a_job_that_is_not_there_names_those_that_are(quick: Any, home: Path) -> None:
     ended = quick("run", "--job", "refresh_all", "--home", home)
     assert ended.code == 2
-    assert "There is no job 'refresh_all'. Jobs: full_refresh, recluster, refit, assign." in ended.words
+    assert "There is no job 'refresh_all'. Jobs: full_refresh, recluster, refit, assign, campaigns." in ended.words
 
 
 def test_what_needs_a_table_that_is_not_there_says_what_to_do(quick: Any, tmp_path: Path) -> None:
