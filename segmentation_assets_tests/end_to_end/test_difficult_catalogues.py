@@ -296,7 +296,8 @@ def test_a_product_nobody_ordered_borrows_its_affinity_and_is_matched_where_its_
     )
     ((method,),) = read(published, "select distinct scored_by from campaigns.product_segment_matches")
     assert method == "taste and activity", "the tastes of this shop no longer show; matching has to win here"
-    assert [names[taste] for (taste,) in matched] == ["Coffee"]
+    # T0 holds those with too few lines for a taste: there every product is as likely as in the whole shop.
+    assert [names[taste] for (taste,) in matched if taste != "T0"] == ["Coffee"]
 
 
 def test_lifts_are_finite_also_where_a_segment_never_bought_the_product(difficult: Path, read: Any) -> None:
