@@ -6,33 +6,38 @@ import csv
 import json
 import math
 import os
-import shlex
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.cli_products import products_app
+from segmentation_assets.cli_shared import (
+    HomeOption,
+    at_home,
+    err,
+    out,
+    require_published,
+    sentences,
+    wide_console,
+)
 from segmentation_assets.language.providers.choice import choose_provider, shown_url
 from segmentation_assets.settings import (
     Home,
     SettingsError,
-    find_default_home,
     find_home,
     load_settings,
     record_flags,
     refuse_other_source,
 )
-from segmentation_assets.warehouse.connection import WarehouseBusyError, WarehouseMissingError, connect
+from segmentation_assets.warehouse.connection import connect
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,12 +51,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the stores; else SEGMENTATION_HOME, else data/.")
-]
-out = Console(highlight=False)
-# Errors name paths, and a path that is broken over two lines cannot be copied.
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Format(StrEnum):
@@ -60,16 +59,6 @@ class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what a user can mend into one sentence and exit code 2."""
-    try:
-        yield
-    except (SettingsError, WarehouseBusyError, WarehouseMissingError, ValueError) as error:
-        err.print(f"[red]{escape(str(error))}[/red]")
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -92,7 +81,7 @@ def run(
     """Materialise the graph: raw tables in; segments, profiles, matches, drafts and the Monday brief out."""
     from segmentation_assets.sources.choice import describe_source
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
         flags = _flags(source, data, input_, customers, seed)
         settings = load_settings(place, flags)
@@ -131,7 +120,7 @@ def run(
             soft_wrap=True,
         )
         return
-    with _sentences():
+    with sentences():
         _print_summary(place)
 
 
@@ -192,7 +181,7 @@ JOBS = ("full_refresh", "recluster", "refit", "assign", "campaigns")
 @app.command()
 def status(home: HomeOption = None) -> None:
     """What this HOME holds, how the last run went, and what to do next."""
-    with _sentences():
+    with sentences():
         place = find_home(home)
         if not place.published.exists():
             err.print(f"Nothing is published in {escape(str(place.path))} yet. `segmentation run` makes it.")
@@ -219,10 +208,9 @@ def sql(
     """Run a query on the published copy; works at any time, also while a run is writing."""
     import duckdb
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
-        if not place.published.exists():
-            raise SettingsError(f"Nothing is published in {place.path} yet. `segmentation run` makes it.")
+        require_published(place)
         try:
             with connect(place.published, read_only=True) as con:
                 con.execute("set python_enable_replacements = false")  # FROM x must not find a Python variable x
@@ -242,9 +230,7 @@ def _print_rows(con: duckdb.DuckDBPyConnection, format_: Format) -> None:
         table = Table(*(escape(name) for name in names), header_style="bold", expand=False)
         for row in rows:
             table.add_row(*("" if value is None else escape(str(value)) for value in row))
-        # Into a pipe or a file a row stays one line, however wide.
-        is_free = not out.is_terminal and "COLUMNS" not in os.environ
-        (Console(highlight=False, width=10_000) if is_free else out).print(table)
+        wide_console().print(table)
         out.print(f"{len(rows):,} rows")
     elif format_ is Format.JSON:
         keys = [name if name not in names[:n] else f"{name}_{n}" for n, name in enumerate(names)]
@@ -286,7 +272,7 @@ def ui(
     from segmentation_assets.orchestration.execution import prepare_home
     from segmentation_assets.settings import PROJECT_ROOT
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
         load_settings(place)
         prepare_home(place)
@@ -331,7 +317,7 @@ def _print_summary(place: Home) -> None:
         out.print("\n" + escape(words.read_text(encoding="utf-8").rstrip()))
     out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}", soft_wrap=True)
     out.print(f"For SQL, at any time:         {escape(str(place.published))}", soft_wrap=True)
-    at = "" if place == find_default_home() else f" --home {shlex.quote(str(place.path))}"
+    at = at_home(place)
     out.print(
         f'Next: `segmentation sql "from campaigns.email_drafts"{at}`, `segmentation ui{at}`, or your own tables with '
         "`segmentation run --source FOLDER --home FOLDER`.",

@@ -11,26 +11,23 @@ import calendar
 import datetime as dt
 import os
 import re
-import shlex
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from segmentation_assets.cli_shared import HomeOption, listed, out, print_table, say_next, sentences, utc_now
 from segmentation_assets.language.facts import DeltaUnit, Fact, FactBook, FactKind
 from segmentation_assets.language.grounding import Finding
 from segmentation_assets.language.task import EMBEDDED, LanguageConfigurationError, OutageError
-from segmentation_assets.settings import ENV_PREFIX, Home, SettingsError, find_default_home, find_home, load_settings
+from segmentation_assets.settings import ENV_PREFIX, Home, SettingsError, find_home, load_settings
 from segmentation_assets.state.edits import LONGEST_TEXT, EditError, EditKind, EditRecord
-from segmentation_assets.warehouse.connection import WarehouseBusyError, WarehouseMissingError, connect
+from segmentation_assets.warehouse.connection import connect
 
 if TYPE_CHECKING:
     import duckdb
@@ -41,14 +38,9 @@ if TYPE_CHECKING:
     from segmentation_assets.state.ledger import RunTotal
     from segmentation_assets.state.store import StateStore
 
-HomeOption = Annotated[
-    Path | None, typer.Option("--home", help="Folder of the stores; else SEGMENTATION_HOME, else data/.")
-]
 AxisArgument = Annotated[str, typer.Argument(help="stage or taste.")]
 SegmentArgument = Annotated[str, typer.Argument(help="Id of the segment, such as T1.")]
 TextArgument = Annotated[str, typer.Argument(help="The text in quotes, or - to read it from standard input.")]
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 #: How long the server has to say which models it serves.
 STATUS_SECONDS = 5.0
@@ -63,16 +55,6 @@ SHORTEST_NAME, LONGEST_NAME = 3, 40
 _NAME = re.compile(r"(?:[^\W\d_]|[ &'’·,+/.-])+")
 _MERGE_FIELD = re.compile(r"\[\[|\]\]")
 _LONGEST_SHOWN = 70
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what a user can mend into one sentence and exit code 2."""
-    try:
-        yield
-    except (WarehouseBusyError, WarehouseMissingError, ValueError) as error:
-        err.print(f"[red]{escape(str(error))}[/red]")
-        raise typer.Exit(2) from None
 
 
 # --- edit --------------------------------------------------------------------------------------------------------
@@ -97,7 +79,7 @@ def edit_name(
     from segmentation_assets.state.edits import put_edit
     from segmentation_assets.state.store import open_state
 
-    with _sentences():
+    with sentences():
         place = _home_with_state(home)
         name = " ".join(_read_text(name).split())
         _refuse_name(name, load_settings(place).privacy.sensitive_categories)
@@ -107,9 +89,9 @@ def edit_name(
             if before != name:  # the same again: a command that was cut off between the two writes is finished
                 store.rename_segment(axis, segment, name)
             item = f"{axis} {segment}"
-            kept = put_edit(store, "name", item, "name", template=name, typed=name, edited_at=_now())
+            kept = put_edit(store, "name", item, "name", template=name, typed=name, edited_at=utc_now())
         out.print(f"Edit {kept.edit_id}: {escape(item)} is called {escape(repr(name))}.")
-        _say_next(place, "run --job refit", "It is in the tables after")
+        say_next(place, "run --job refit", "It is in the tables after")
 
 
 @edit_app.command("profile", context_settings=_TEXT)
@@ -140,7 +122,7 @@ def edit_strategy(
 
     field = _field(field, tuple(StrategyAnswer.model_fields))
     if field == "offer_stance":
-        with _sentences():
+        with sentences():
             text = _read_text(text)
             if text not in get_args(OfferStance):
                 raise EditError(f"offer_stance is one of: {', '.join(get_args(OfferStance))}.")
@@ -158,19 +140,19 @@ def edit_draft(
     from segmentation_assets.messaging.copy_task import LENGTHS
 
     field = _field(field, tuple(LENGTHS))
-    with _sentences():
+    with sentences():
         place = _home_with_state(home)
         typed = " ".join(_read_text(text).split())
         with connect(place.published, read_only=True) as con:
             drafts = {row["draft_id"]: row for row in _rows(con, "campaigns", "email_drafts")}
             if draft not in drafts:
-                raise EditError(f"There is no draft {draft!r}; there are {_listed(drafts)}.")
+                raise EditError(f"There is no draft {draft!r}; there are {listed(drafts)}.")
             brief_id = drafts[draft]["brief_id"]
             book = book_of_rows(
                 [row for row in _rows(con, "campaigns", "draft_facts") if row["brief_id"] == brief_id], _currency(con)
             )
         _keep(place, TypedText("draft", draft, field, typed, book, None, LENGTHS[field]))
-        _say_next(place, "run --select 'key:\"campaigns/email_drafts\"+'", "It is laid out and checked as a whole by")
+        say_next(place, "run --select 'key:\"campaigns/email_drafts\"+'", "It is laid out and checked as a whole by")
 
 
 def _edit_segment(kind: EditKind, axis: str, segment: str, field: str, *, text: str, home: Path | None) -> None:
@@ -178,7 +160,7 @@ def _edit_segment(kind: EditKind, axis: str, segment: str, field: str, *, text: 
 
     longest = (profile if kind == "profile" else strategy).LONGEST.get(field, LONGEST_TEXT_ELSEWHERE)
     table = "segment_profiles" if kind == "profile" else "strategies"
-    with _sentences():
+    with sentences():
         place = _home_with_state(home)
         typed = _read_text(text)
         with connect(place.published, read_only=True) as con:
@@ -187,10 +169,10 @@ def _edit_segment(kind: EditKind, axis: str, segment: str, field: str, *, text: 
                 found.setdefault(f"{row['axis']} {row['segment_id']}", []).append(row)
             item = f"{axis} {segment}"
             if item not in found:
-                raise EditError(f"There is no segment {item!r}; there are {_listed(found)}.")
+                raise EditError(f"There is no segment {item!r}; there are {listed(found)}.")
             book = book_of_rows(found[item], _currency(con))
         _keep(place, TypedText(kind, item, field, typed, book, item, (SHORTEST_TEXT, longest)))
-        _say_next(place, f"run --select 'key:\"profiles/{table}\"+'", f"It is in profiles.{table} after")
+        say_next(place, f"run --select 'key:\"profiles/{table}\"+'", f"It is in profiles.{table} after")
 
 
 @edit_app.command("list")
@@ -202,7 +184,7 @@ def list_edits(
     from segmentation_assets.state.edits import KINDS, all_edits, edits_in_force
     from segmentation_assets.state.store import open_state
 
-    with _sentences():
+    with sentences():
         place = _home_with_state(home)
         with open_state(place.state) as store:
             edits = all_edits(store)
@@ -217,7 +199,7 @@ def list_edits(
             out.print("Nobody has edited anything here. `segmentation edit --help` says how.")
             return
         rows = [(*_told(edit), _standing(edit, in_force)) for edit in shown]
-        _print_table(("edit", "at (UTC)", "what", "field", "text", "is"), rows)
+        print_table(("edit", "at (UTC)", "what", "field", "text", "is"), rows)
 
 
 @edit_app.command("undo")
@@ -229,7 +211,7 @@ def undo(
     from segmentation_assets.state.edits import undo_edit
     from segmentation_assets.state.store import open_state
 
-    with _sentences():
+    with sentences():
         place = _home_with_state(home)
         with open_state(place.state) as store:
             back = _name_to_give_back(store, edit_id)
@@ -244,7 +226,7 @@ def undo(
         else:
             now = "the name stays as it is" if undone.kind == "name" else "the writer's own text is in force"
         out.print(f"Edit {edit_id} ({escape(what)}) is undone: {escape(now)}.")
-        _say_next(place, _REWRITTEN_BY[undone.kind], "It is in the tables after")
+        say_next(place, _REWRITTEN_BY[undone.kind], "It is in the tables after")
 
 
 _REWRITTEN_BY: Mapping[str, str] = {
@@ -288,12 +270,8 @@ def _home_with_state(home: Path | None) -> Home:
     return place
 
 
-def _now() -> dt.datetime:
-    return dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
-
-
 def _field(field: str, fields: Sequence[str]) -> str:
-    with _sentences():
+    with sentences():
         if field not in fields:
             raise EditError(f"{field!r} is no text that can be edited here; there are {', '.join(fields)}.")
     return field
@@ -435,7 +413,9 @@ def _keep(place: Home, text: TypedText) -> None:
                 + "\n".join(f"- {reason}" for reason in reasons)
                 + told
             )
-        kept = put_edit(store, text.kind, text.item, text.field, template=template, typed=text.typed, edited_at=_now())
+        kept = put_edit(
+            store, text.kind, text.item, text.field, template=template, typed=text.typed, edited_at=utc_now()
+        )
     out.print(f"Edit {kept.edit_id}: {escape(text.field)} of {escape(text.item)} is", soft_wrap=True)
     out.print(f"  {escape(render(kept.template, book))}", soft_wrap=True)
     if kept.template != text.typed:
@@ -461,11 +441,6 @@ def _currency(con: duckdb.DuckDBPyConnection) -> str:
     return str(con.execute("select currency from raw.source").fetchall()[0][0])
 
 
-def _listed(names: Collection[str], most: int = 12) -> str:
-    shown = ", ".join(list(names)[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "") if names else "none"
-
-
 def _told(edit: EditRecord) -> tuple[str, str, str, str, str]:
     text = " ".join(edit.typed.split())
     if len(text) > _LONGEST_SHOWN:
@@ -477,22 +452,6 @@ def _standing(edit: EditRecord, in_force: Collection[int]) -> str:
     if edit.edit_id in in_force:
         return "in force"
     return "written anew" if edit.is_active else "undone"
-
-
-def _say_next(place: Home, command: str, when: str) -> None:
-    at = "" if place == find_default_home() else f" --home {shlex.quote(str(place.path))}"
-    out.print(f"{when} `segmentation {command}{at}`.", markup=False, soft_wrap=True)
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> None:
-    table = Table(box=None, header_style="bold")
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    # Into a pipe or a file a row stays one line, however wide.
-    width = None if out.is_terminal else int(os.environ.get("COLUMNS") or 10_000)
-    Console(highlight=False, width=width).print(table)
 
 
 # --- ai ----------------------------------------------------------------------------------------------------------
@@ -533,7 +492,7 @@ def make_ai_app(run: Callable[..., None]) -> typer.Typer:
 
         The server is asked for the list of its models, and for nothing else.
         """
-        with _sentences():
+        with sentences():
             is_reachable = _print_status(find_home(home), os.environ)
         if not is_reachable:
             raise typer.Exit(1)
@@ -544,7 +503,7 @@ def make_ai_app(run: Callable[..., None]) -> typer.Typer:
         home: HomeOption = None,
     ) -> None:
         """Run a job again with the answers of the ledger: no connection is made, and nothing is paid."""
-        with _sentences():
+        with sentences():
             place = find_home(home)
             out.print(_what_is_repeated(place), soft_wrap=True, markup=False)
         # The environment wins over what is recorded and over segmentation.toml, and is not recorded itself.
@@ -564,12 +523,12 @@ def make_ai_app(run: Callable[..., None]) -> typer.Typer:
         last: Annotated[int, typer.Option(min=1, help="How many of the newest.")] = 20, home: HomeOption = None
     ) -> None:
         """The newest calls of the ledger: task, item, how each ended, tokens, cost and seconds."""
-        with _sentences():
+        with sentences():
             frame = _ledger(find_home(home))[0]
             if frame.is_empty():
                 out.print("No model was called here yet.")
                 return
-            _print_table(
+            print_table(
                 ("call", "run", "task", "item", "turn", "try", "status", "tokens", "US $", "seconds"),
                 [_call_told(row) for row in frame.tail(last).to_dicts()],
                 right=("call", "turn", "try", "tokens", "US $", "seconds"),
@@ -624,7 +583,7 @@ def _print_status(place: Home, environ: Mapping[str, str]) -> bool:
 def _reached_told(reached: Reached, model: str) -> str:
     if reached.problem:
         return f"no. {reached.problem}"
-    words = f"yes, in {reached.seconds:.2f} s; it serves {_listed(reached.models)}"
+    words = f"yes, in {reached.seconds:.2f} s; it serves {listed(reached.models)}"
     if model and reached.models and model not in reached.models:
         words += f"; {model} is not among them by that name"
     return words

@@ -6,25 +6,27 @@ the rules (`merchandising.promotable`) and keeping a choice (`state.choices`).
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import math
-import os
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from segmentation_assets.cli_language import HomeOption, err, out
-from segmentation_assets.settings import Home, SettingsError, find_default_home, find_home
+from segmentation_assets.cli_shared import (
+    HomeOption,
+    listed,
+    out,
+    print_table,
+    require_published,
+    say_next,
+    sentences,
+    utc_now,
+)
+from segmentation_assets.settings import Home, SettingsError, find_home
 from segmentation_assets.state.choices import ChoiceError
-from segmentation_assets.warehouse.connection import WarehouseBusyError, WarehouseMissingError, connect
+from segmentation_assets.warehouse.connection import connect
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,19 +47,8 @@ _NUMBERS = (
     "list_price", "unit_cost", "stock_quantity", "safety_stock", "discount_share", "offer_price", "margin_amount",
     "margin_share", "margin_floor_share", "break_even_uplift",
 )  # fmt: skip
-_MOST_LISTED = 12
 
 Row = Mapping[str, Any]
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what a user can mend into one sentence and exit code 1."""
-    try:
-        yield
-    except (WarehouseBusyError, WarehouseMissingError, ValueError) as error:
-        err.print(f"[red]{escape(str(error))}[/red]")
-        raise typer.Exit(2) from None
 
 
 @products_app.command("list")
@@ -75,7 +66,7 @@ def list_products(
     """
     from segmentation_assets.merchandising.promotable import NOT_CHOSEN
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
         frame, currency = _published(place)
         choices = {choice.product_id: choice for choice in _choices(place)}
@@ -105,7 +96,7 @@ def list_products(
                 "best match",
                 "chosen",
             )
-            _print_table(
+            print_table(
                 (*header, "is"), [_cells(row, choices.get(row["product_id"]), currency) for row in shown],
                 right=header[2:-1],
             )  # fmt: skip
@@ -128,7 +119,7 @@ def choose(
     from segmentation_assets.state.choices import check_choice, choose_products
     from segmentation_assets.state.store import open_state
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
         check_choice(discount, customers)
         frame, currency = _published(place)
@@ -141,7 +132,7 @@ def choose(
         with open_state(place.state) as store:
             choose_products(
                 store, [row["product_id"] for row in rows], discount, customers,
-                chosen_at=dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0),
+                chosen_at=utc_now(),
             )  # fmt: skip
         for row in rows:
             size = "" if customers is None else f", for {customers:,} customers"
@@ -150,7 +141,7 @@ def choose(
             if row["changed_by"] == "filter":
                 note = f"! A filter excludes it, and a choice does not: {row['reason']} (campaigns.filters)"
                 out.print(note, soft_wrap=True, markup=False, style="yellow")
-        _say_next(place, "It is in the campaigns after")
+        say_next(place, _NEXT, "It is in the campaigns after")
 
 
 @products_app.command("clear")
@@ -162,7 +153,7 @@ def clear(
     from segmentation_assets.state.choices import choices_in_force, clear_choices
     from segmentation_assets.state.store import open_state
 
-    with _sentences():
+    with sentences():
         place = find_home(home)
         if not place.state.exists():
             raise SettingsError(f"Nothing was run in {place.path} yet, so nothing is chosen.")
@@ -173,13 +164,13 @@ def clear(
             out.print("Nothing was chosen, so there is nothing to clear.")
             return
         now = (
-            f"{_counted(len(left), 'is', 'are')} still chosen: {_listed([choice.product_id for choice in left])}."
+            f"{_counted(len(left), 'is', 'are')} still chosen: {listed([choice.product_id for choice in left])}."
             if left
             else "Nothing is chosen now, so every product that may be offered is."
         )
-        words = f"{_listed([choice.product_id for choice in cleared])} {'is' if len(cleared) == 1 else 'are'} no longer"
+        words = f"{listed([choice.product_id for choice in cleared])} {'is' if len(cleared) == 1 else 'are'} no longer"
         out.print(f"{words} chosen. {now}", soft_wrap=True, markup=False)
-        _say_next(place, "The campaigns follow after")
+        say_next(place, _NEXT, "The campaigns follow after")
 
 
 def _published(place: Home) -> tuple[pl.DataFrame, str]:
@@ -187,8 +178,7 @@ def _published(place: Home) -> tuple[pl.DataFrame, str]:
 
     SettingsError where nothing was published, or by a version that did not know choices.
     """
-    if not place.published.exists():
-        raise SettingsError(f"Nothing is published in {place.path} yet. `segmentation run` makes it.")
+    require_published(place)
     with connect(place.published, read_only=True) as con:
         columns = con.execute(
             "select table_name, column_name from duckdb_columns() where schema_name = 'campaigns' "
@@ -243,7 +233,7 @@ def _resolved(frame: pl.DataFrame, words: Sequence[str]) -> pl.DataFrame:
             out.print(f"{word!r} is product {ids[0]}.", soft_wrap=True, markup=False)
             found[ids[0]] = None
         elif ids:
-            problems.append(f"{word!r} is the name of {len(ids)} products, {_listed(ids)}; choose by id.")
+            problems.append(f"{word!r} is the name of {len(ids)} products, {listed(ids)}; choose by id.")
         else:
             problems.append(f"There is no product {word!r}. `segmentation products list --all` shows those there are.")
     if problems:
@@ -359,39 +349,18 @@ def _as_json(row: Row, choice: ProductChoice | None) -> dict[str, Any]:
 def _say_choices(rows: Sequence[Row], choices: Mapping[str, ProductChoice], place: Home) -> None:
     """What is chosen, and whether the published tables are of these choices."""
     if choices:
-        words = f"{_counted(len(choices), 'is', 'are')} chosen: {_listed(list(choices))}; campaigns are made of these."
+        words = f"{_counted(len(choices), 'is', 'are')} chosen: {listed(list(choices))}; campaigns are made of these."
         out.print(words, soft_wrap=True, markup=False)
     if gone := sorted(set(choices) - {row["product_id"] for row in rows}):
-        out.print(f"Chosen, but not in the catalogue: {_listed(gone)}.", soft_wrap=True, markup=False)
+        out.print(f"Chosen, but not in the catalogue: {listed(gone)}.", soft_wrap=True, markup=False)
     published = {row["product_id"]: row["discount_share"] for row in rows if row["is_chosen"]}
     is_same = set(published) == set(choices) and all(
         choice.discount_share is None or math.isclose(choice.discount_share, published[product_id])
         for product_id, choice in choices.items()
     )
     if not is_same:
-        _say_next(place, "These figures are from before the choices in force; they are renewed by")
-
-
-def _say_next(place: Home, when: str) -> None:
-    at = "" if place == find_default_home() else f" --home {shlex.quote(str(place.path))}"
-    out.print(f"{when} `segmentation {_NEXT}{at}`.", markup=False, soft_wrap=True)
+        say_next(place, _NEXT, "These figures are from before the choices in force; they are renewed by")
 
 
 def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} product{'' if number == 1 else 's'} {one if number == 1 else many}"
-
-
-def _listed(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _MOST_LISTED:,} more" if len(ids) > _MOST_LISTED else ""
-    return ", ".join(ids[:_MOST_LISTED]) + more
-
-
-def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> None:
-    table = Table(box=None, header_style="bold")
-    for name in header:
-        table.add_column(name, justify="right" if name in right else "left")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    # Into a pipe or a file a row stays one line, however wide.
-    width = None if out.is_terminal else int(os.environ.get("COLUMNS") or 10_000)
-    Console(highlight=False, width=width).print(table)

@@ -312,7 +312,7 @@ def _found(
         size = counts.sum(axis=1)
         floor = crowd.floors(counts)[what, np.searchsorted(crowd.tastes, people.taste[who])]
         weights[events, 0] = people.activity[who] >= floor
-        weights[events, 1] = _most_active(people.activity[who], crowd.everyone, size[what])
+        weights[events, 1] = _most_active(people.activity[who], crowd, size[what])
         cells, cell_of = np.unique(people.cell[inside], return_inverse=True)
         taken = filled_cells(past[np.ix_(products, cells)], size, np.bincount(cell_of).astype(np.int64))
         weights[events, 2] = taken[what, np.searchsorted(cells, people.cell[who])]
@@ -320,13 +320,9 @@ def _found(
     return weights
 
 
-def _most_active(activity: Floats, everyone: Floats, size: Ints) -> Floats:
+def _most_active(activity: Floats, crowd: Crowd, size: Ints) -> Floats:
     """1 above the edge of the `size` most active, 0 below it, and of those at the edge the part that still fits."""
-    n = len(everyone)
-    edge = everyone[np.clip(n - size, 0, n - 1)]
-    above = n - np.searchsorted(everyone, edge, side="right")
-    tied = n - np.searchsorted(everyone, edge, side="left") - above
-    part = np.clip((size - above) / np.maximum(tied, 1), 0.0, 1.0)
+    edge, part = crowd.edge(size)
     return np.where(size > 0, np.where(activity > edge, 1.0, np.where(activity == edge, part, 0.0)), 0.0)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from segmentation_assets.language.facts import clean_name
 from segmentation_assets.language.rendering import count, day, share
+from segmentation_assets.measurement.power import smallest_detectable_effect
 from segmentation_assets.merchandising.plan import (
     RATE_DAYS,
     UNKNOWN_TASTE,
@@ -25,7 +26,7 @@ from segmentation_assets.merchandising.plan import (
     empty_table,
     table_schema,
 )
-from segmentation_assets.merchandising.power import smallest_detectable_effect
+from segmentation_assets.merchandising.promotable import spare_stock
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -90,7 +91,7 @@ def build_briefs(
     offered = _offered(plan, matches, promotable)
     activity = _activity(members, offered.select(_AUDIENCE).unique().sort(_AUDIENCE))
     stage_names = dict(zip(groups["stage_segment_id"], groups["name"], strict=True))
-    spare = dict(promotable.select("product_id", _spare()).drop_nulls().iter_rows())
+    spare = dict(promotable.select("product_id", spare_stock()).drop_nulls().iter_rows())
     drafts: list[_Draft] = []
     for key, part in offered.group_by(_AUDIENCE, maintain_order=True):
         drafts += _drafts(part, activity[(str(key[0]), str(key[1]))], spare, spec)
@@ -106,13 +107,6 @@ def build_briefs(
     rows = [_row(draft, (taste_names, stage_names), spec, as_of) for draft in kept]
     return pl.DataFrame(rows, schema=table_schema(_TABLE)).sort(
         "expected_margin_amount", "brief_id", descending=[True, False]
-    )
-
-
-def _spare() -> pl.Expr:
-    """Units that may be sold; null where stock is not known."""
-    return (pl.col("stock_quantity").cast(pl.Float64) - pl.col("safety_stock").cast(pl.Float64).fill_null(0)).alias(
-        "spare"
     )
 
 

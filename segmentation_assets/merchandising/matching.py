@@ -31,6 +31,7 @@ from segmentation_assets.merchandising.plan import (
     empty_table,
     table_schema,
 )
+from segmentation_assets.merchandising.promotable import spare_stock
 from segmentation_assets.merchandising.shares import PurchaseShares
 
 Floats = NDArray[np.float64]
@@ -89,6 +90,14 @@ class Crowd:
             n = counts[..., place]
             found[..., place] = np.where(n > 0, part[np.clip(len(part) - n, 0, len(part) - 1)], np.inf)
         return found
+
+    def edge(self, size: Ints) -> tuple[Floats, Floats]:
+        """Activity of the last of the `size` most active, and the part of those with just this activity who fit."""
+        n = len(self.everyone)
+        edge = self.everyone[np.clip(n - size, 0, n - 1)]
+        above = n - np.searchsorted(self.everyone, edge, side="right")
+        tied = n - np.searchsorted(self.everyone, edge, side="left") - above
+        return edge, np.clip((size - above) / np.maximum(tied, 1), 0.0, 1.0)
 
     def values(self, theta: Floats, counts: Ints) -> Floats:
         """Expected purchases (products, tastes) of the `counts` most active of each taste at shares `theta`."""
@@ -153,12 +162,9 @@ def most_active_value(theta: Floats, crowd: Crowd, size: Ints) -> Floats:
 
     Of customers tied at the edge, the same part of every taste is taken.
     """
-    n = len(crowd.everyone)
-    edge = crowd.everyone[np.clip(n - size, 0, n - 1)]
-    above = np.stack([len(part) - np.searchsorted(part, edge, side="right") for part in crowd.activity], axis=1)
-    from_edge = np.stack([len(part) - np.searchsorted(part, edge, side="left") for part in crowd.activity], axis=1)
-    tied = (from_edge - above).sum(axis=1)
-    part = np.clip((size - above.sum(axis=1)) / np.maximum(tied, 1), 0.0, 1.0)
+    edge, part = crowd.edge(size)
+    above = np.stack([len(own) - np.searchsorted(own, edge, side="right") for own in crowd.activity], axis=1)
+    from_edge = np.stack([len(own) - np.searchsorted(own, edge, side="left") for own in crowd.activity], axis=1)
     whole, more = crowd.values(theta, above).sum(axis=1), crowd.values(theta, from_edge).sum(axis=1)
     return np.asarray(np.where(size > 0, whole + part * (more - whole), 0.0))
 
@@ -289,13 +295,12 @@ class _Products:
         def floats(expression: pl.Expr, unknown: float = np.nan) -> Floats:
             return frame.select(expression.cast(pl.Float64).fill_null(unknown)).to_series().to_numpy()
 
-        stock, safety = pl.col("stock_quantity").cast(pl.Float64), pl.col("safety_stock").cast(pl.Float64)
         return _Products(
             frame["product_id"].to_numpy(),
             frame["row"].to_numpy().astype(np.int64),
             floats(pl.col("list_price")),
             floats(pl.col("unit_cost")),
-            floats(stock - safety.fill_null(0.0), np.inf),
+            floats(spare_stock(), np.inf),
             floats(pl.col("discount_share")),
             floats(pl.col("chosen_discount")),
             floats(pl.col("chosen_customers")),

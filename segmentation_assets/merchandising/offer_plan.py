@@ -20,6 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from segmentation_assets.merchandising.plan import RATE_DAYS, CampaignSpec, empty_table, table_schema
+from segmentation_assets.merchandising.promotable import spare_stock
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -185,7 +186,7 @@ def _options(
             promotable.filter(pl.col("is_promotable") & ~pl.col("is_sensitive")).select(
                 "product_id", "is_age_restricted", "margin_floor_share",
                 pl.col("list_price", "unit_cost").cast(pl.Float64),
-                spare=pl.col("stock_quantity").cast(pl.Float64) - pl.col("safety_stock").cast(pl.Float64).fill_null(0),
+                spare=spare_stock(),
             ),
             on="product_id",
         )
@@ -396,6 +397,7 @@ def _frame(options: _Options, offered: _Offered) -> pl.DataFrame:
             pl.Series("customers", offered.end - offered.start),
             pl.Series("expected_buyers", buyers).round(9),
             pl.Series("expected_margin_amount", buyers * options.margin[offered.option]).round(4),
+            pl.lit(options.cap).alias("offers_limit"),
         )
         .select(pl.col(name).cast(dtype) for name, dtype in table_schema(_TABLE).items())
         .sort("product_id", *_CELL)

@@ -60,9 +60,7 @@ class CampaignSpec:
     bought within `rest_days` is nobody's next product unless people buy it again and again.
 
     Shares are fractions (0.10 is ten percent). `discount_by_stage_group` overrides `base_discount_share` for the
-    stage groups it names. `assumed_cost_share` is the purchase cost as a share of the list price where the source
-    gives none; None means that such products cannot be promoted. Categories are matched as whole words, in any
-    case, against category and subcategory.
+    stage groups it names. Categories are matched as whole words, in any case, against category and subcategory.
     """
 
     margin_floor_share: float = 0.10
@@ -73,7 +71,6 @@ class CampaignSpec:
     valid_days: int = 14
     base_discount_share: float = 0.05
     discount_by_stage_group: Mapping[str, float] = field(default_factory=_default_discounts)
-    assumed_cost_share: float | None = None
     minimum_cell: int = 50
     control_share: float = 0.10
     audience_share: float = 0.20
@@ -171,6 +168,7 @@ TABLE_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "product_id": "VARCHAR", "taste_segment_id": "VARCHAR", "stage_group": "VARCHAR",
             "stage_segment_ids": "VARCHAR", "is_adult": "BOOLEAN", "from_rank": "BIGINT", "to_rank": "BIGINT",
             "customers": "BIGINT", "expected_buyers": "DOUBLE", "expected_margin_amount": "DECIMAL(18,4)",
+            "offers_limit": "BIGINT",
         },
         "campaigns/next_best_products": {
             "customer_id": "VARCHAR", "rank": "BIGINT", "product_id": "VARCHAR", "score": "DOUBLE",
@@ -306,6 +304,8 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "customers": "Customers offered the product here; all of them can be reached.",
             "expected_buyers": "Those of them expected to buy within the offer's days at the recent rate.",
             "expected_margin_amount": "Expected buyers times the margin of a unit after the offered discount.",
+            "offers_limit": "Most products a customer may be offered in the campaign period "
+            "(campaigns.offers_per_customer); the same in each row.",
         },
         "campaigns/next_best_products": {
             "rank": "1 is the best.",

@@ -93,6 +93,12 @@ def largest_discount(floor: pl.Expr) -> pl.Expr:
     )
 
 
+def spare_stock() -> pl.Expr:
+    """Units that may be sold, of `stock_quantity` and `safety_stock`; null where stock is not known."""
+    stock, safety = (pl.col(name).cast(pl.Float64) for name in ("stock_quantity", "safety_stock"))
+    return (stock - safety.fill_null(0.0)).round(3)  # as many digits as stock is written with
+
+
 def changed_by_a_choice(reason: str) -> Literal["filter", "choice", "margin"] | None:
     """What would have to change for an excluded product to be offered, None when no choice of a marketer can do it.
 
@@ -170,13 +176,9 @@ def _catalogue(
             days_since_sale=(pl.lit(as_of) - pl.col("last_sold_on")).dt.total_days(),
         )
     )
-    cost = pl.col("unit_cost")
-    if spec.assumed_cost_share is not None:
-        cost = pl.coalesce(cost, pl.col("list_price") * spec.assumed_cost_share)
     return frame.with_columns(
         pl.when(pl.col("name").fill_null("") == "").then("product_id").otherwise("name").alias("name"),
-        cost.round(4).alias("unit_cost"),
-        is_cost_missing=pl.col("unit_cost").is_null(),
+        pl.col("unit_cost").round(4),
         is_sensitive=in_categories(spec.sensitive_categories),
         is_age_restricted=in_categories(spec.age_restricted_categories),
         margin_floor_share=pl.lit(spec.margin_floor_share),
@@ -296,11 +298,10 @@ def _hard_rules(spec: CampaignSpec, as_of: date, *, has_stock: bool) -> list[_Ru
             ~pl.col("is_bearable"),
             pl.coalesce(
                 pl.format(
-                    "Margin of {}% {} is below the floor of {}%{}.",
+                    "Margin of {}% {} is below the floor of {}%.",
                     _percent(pl.col("margin_share"), is_below=True),
                     _at_the_discount(),
                     pl.lit(f"{spec.margin_floor_share * 100:g}"),
-                    _assumed(),
                 ),
                 pl.format("Nothing is left of its price {}.", _at_the_discount()),
             ),
@@ -309,7 +310,7 @@ def _hard_rules(spec: CampaignSpec, as_of: date, *, has_stock: bool) -> list[_Ru
     if has_stock:
         rules.append(
             (
-                _spare() < 1,
+                spare_stock() < 1,
                 pl.format(
                     "Stock of {} is not above the safety level of {}.",
                     pl.col("stock_quantity").floor().cast(pl.Int64),
@@ -332,7 +333,7 @@ def _filter_rules(filters: ProductFilters, *, has_stock: bool) -> list[_Rule]:
         rules.append((is_missed, pl.format("{}{}; the filter asks for {}.", pl.lit(begins), figure, pl.lit(wanted))))
 
     if has_stock and (units := filters.minimum_stock) is not None:
-        ask(_STOCK_FILTER, _spare() < units, _below(_spare()), f"{units:.12g} or more")
+        ask(_STOCK_FILTER, spare_stock() < units, _below(spare_stock()), f"{units:.12g} or more")
     if has_stock and (days := filters.minimum_cover_days) is not None:
         # What does not sell lasts for ever: its cover is null, and null is no hit.
         cover = pl.col("cover_days")
@@ -388,23 +389,18 @@ def _with_twin(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _good_reason(spec: CampaignSpec, *, has_stock: bool) -> pl.Expr:
-    stock = pl.format("{} units above the safety level", _spare().floor().cast(pl.Int64))
+    stock = pl.format("{} units above the safety level", spare_stock().floor().cast(pl.Int64))
     if not has_stock:
         idle = [name for name in ("minimum_stock", "minimum_cover_days") if getattr(spec.filters, name) is not None]
         words = f", nor the filter{'s' * (len(idle) > 1)} {' and '.join(idle)}" if idle else ""
         stock = pl.lit(f"Stock unknown, so no stock rule was applied{words}")
     return pl.format(
-        "{}; margin of {}% {}, floor {}%{}.",
+        "{}; margin of {}% {}, floor {}%.",
         stock,
         _percent(pl.col("margin_share")),
         _at_the_discount(),
         pl.lit(f"{spec.margin_floor_share * 100:g}"),
-        _assumed(),
     )
-
-
-def _spare() -> pl.Expr:
-    return (pl.col("stock_quantity") - pl.col("safety_stock")).round(3)
 
 
 def _at_the_discount() -> pl.Expr:
@@ -419,10 +415,6 @@ def _at_the_discount() -> pl.Expr:
             )
         )
     )
-
-
-def _assumed() -> pl.Expr:
-    return pl.when("is_cost_missing").then(pl.lit(" (purchase cost assumed)")).otherwise(pl.lit(""))
 
 
 def _plain(value: pl.Expr, digits: int) -> pl.Expr:

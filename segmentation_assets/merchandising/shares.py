@@ -59,15 +59,13 @@ class PurchaseShares:
         )
 
 
-def learn_shares(
-    counts: pl.DataFrame, products: pl.DataFrame, taste_ids: Sequence[str], purchases: str = "buyers"
-) -> PurchaseShares:
+def learn_shares(counts: pl.DataFrame, products: pl.DataFrame, taste_ids: Sequence[str]) -> PurchaseShares:
     """Learn shares from the purchases of one window.
 
     `counts` are rows of campaigns.window_purchases of one window: product_id, taste_segment_id, stage_segment_id and
-    the column `purchases` (buyers or first_buyers). `products` has one row per product that may be matched:
-    product_id, category, brand, price_band; shares are of the purchases of these products, and rows of `counts` of
-    other products or tastes are left aside. `taste_ids` names the tastes wanted; T0 is added.
+    buyers. `products` has one row per product that may be matched: product_id, category, brand, price_band; shares
+    are of the purchases of these products, and rows of `counts` of other products or tastes are left aside.
+    `taste_ids` names the tastes wanted; T0 is added.
 
     The mean share theta of product p in the purchases of taste t is base * lift. The base shares have gamma priors
     whose mean is the mean share of the category's products, sold or not, and the mean share of all products where
@@ -91,7 +89,7 @@ def learn_shares(
             catalogue["product_id"].search_sorted(known["product_id"]).to_numpy(),
             names.search_sorted(known["taste_segment_id"]).to_numpy(),
         )
-        np.add.at(observed, places, known[purchases].cast(pl.Float64).to_numpy())
+        np.add.at(observed, places, known["buyers"].cast(pl.Float64).to_numpy())
     total = float(observed.sum())
     if total == 0:
         base = np.full(shape[0], 1 / max(shape[0], 1))

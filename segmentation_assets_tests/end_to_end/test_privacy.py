@@ -181,6 +181,23 @@ def test_a_run_that_fails_in_the_middle_names_nobody_in_its_logs(
     assert not (home / "staging").exists()
 
 
+def test_where_an_unknown_age_counts_as_a_minor_only_known_adults_are_reachable(
+    quick: Any, home: Path, read: Any
+) -> None:
+    warehouse = home / "warehouse.duckdb"
+    reachable = "select customer_id, is_adult from features.reachability where is_reachable order by all"
+    before = read(warehouse, reachable)
+    adults = [row for row in before if row[1]]
+    assert 0 < len(adults) < len(before)
+    ended = quick(
+        "run", "--home", home, "--select", 'key:"features/age_rule" or key:"features/reachability"',
+        env={"SEGMENTATION_PRIVACY__UNKNOWN_AGE_IS_MINOR": "true"},
+    )  # fmt: skip
+    assert ended.code == 0, ended.words
+    assert read(warehouse, "select unknown_age_is_minor from features.age_rule") == [(True,)]
+    assert read(warehouse, reachable) == adults
+
+
 def test_only_its_owner_may_read_the_people_database(finished: Path) -> None:
     assert (finished / "home" / "people.duckdb").stat().st_mode & 0o077 == 0
 

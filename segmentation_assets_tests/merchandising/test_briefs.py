@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation_assets.measurement.power import smallest_detectable_effect
 from segmentation_assets.merchandising.briefs import build_briefs
 from segmentation_assets.merchandising.offer_plan import most_offers, plan_offers
 from segmentation_assets.merchandising.plan import RATE_DAYS, TABLE_TYPES, CampaignSpec
-from segmentation_assets.merchandising.power import smallest_detectable_effect
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
 from segmentation_assets_tests.merchandising.campaign_frames import catalogue, match, matched, members_of
 

@@ -163,7 +163,7 @@ def test_members_out_of_order_are_refused(change: pl.Expr) -> None:
 def test_the_most_offers_of_any_customer_are_counted() -> None:
     rows = [("P0", True, 0, 5), ("P1", True, 5, 9), ("P2", True, 4, 6), ("P3", False, 4, 5)]
     frame = pl.DataFrame(
-        [(product, "T1", "active", "S1", *rest, 0, 0.0, 0.0) for product, *rest in rows],
+        [(product, "T1", "active", "S1", *rest, 0, 0.0, 0.0, 6) for product, *rest in rows],
         schema=table_schema("campaigns/offer_plan"), orient="row",
     )  # fmt: skip
     assert most_offers(frame) == 2
@@ -267,6 +267,7 @@ def test_no_plan_is_better_than_the_bound_and_none_where_stock_does_not_bind(
     pairs = _pairs(matches, members, promotable)
     best = _best(pairs, cap)
     assert plan.margin_amount <= best + 1e-3 and best <= plan.bound_amount + 1e-3
+    assert most_offers(plan.frame) <= cap and (plan.frame["offers_limit"] == cap).all()
     unlimited = promotable.with_columns(pl.lit(None, dtype=pl.Float64()).alias("stock_quantity"))
     free = plan_offers(matches, members, unlimited, spec=spec)
     assert free.margin_amount == pytest.approx(_best(_pairs(matches, members, unlimited), cap), abs=1e-3)

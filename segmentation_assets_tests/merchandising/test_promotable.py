@@ -155,15 +155,6 @@ def test_a_product_sold_or_chosen_but_not_in_the_catalogue_is_told_apart() -> No
     assert not rows["GONE"]["is_promotable"] and rows["NEVER"]["is_chosen"]
 
 
-def test_an_assumed_cost_is_used_where_none_is_known_and_said() -> None:
-    row = one({"unit_cost": None}, assumed_cost_share=0.6)
-    assert row["unit_cost"] == 12.0
-    assert row["reason"].endswith("margin of 25% after 20% off, floor 10% (purchase cost assumed).")
-    low = one({"unit_cost": None}, assumed_cost_share=0.95)
-    assert low["reason"] == "Margin of 5% at the list price is below the floor of 10% (purchase cost assumed)."
-    assert one(assumed_cost_share=0.95)["unit_cost"] == 8.0
-
-
 def test_age_restricted_products_are_marked_and_may_be_offered() -> None:
     row = one({"category": "Wine"})
     assert row["is_age_restricted"] and row["is_promotable"] and not row["is_sensitive"]
@@ -697,12 +688,18 @@ FAULTS: dict[str, list[str]] = {
         f"{PROMOTABLE} is_sensitive = true", f"{PROMOTABLE} unit_cost = null",
     ],
     "promotable_products/figures_are_consistent": [
-        f"{PROMOTABLE} offer_price = 17.01", f"{PROMOTABLE} full_margin_amount = 11.99",
-        f"{PROMOTABLE} margin_amount = 9.01", f"{PROMOTABLE} margin_share = 0.5",
+        # Where figures hang together, those that would disagree as well go with the fault or are not known.
+        f"{PROMOTABLE} discount_share = 1, offer_price = null",
+        f"{PROMOTABLE} discount_share = -0.1, offer_price = null",
+        f"{PROMOTABLE} discount_share = 0.16", f"{PROMOTABLE} offer_price = 17.01",
+        f"{PROMOTABLE} full_margin_amount = 11.99, profit_before_amount = null, break_even_uplift = 11.99 / 9 - 1",
+        f"{PROMOTABLE} margin_amount = 9.01, margin_share = 9.01 / 17, profit_after_amount = null, "
+        "break_even_uplift = 12 / 9.01 - 1",
+        f"{PROMOTABLE} margin_share = 0.5",
         f"{PROMOTABLE} profit_before_amount = 443", f"{PROMOTABLE} profit_after_amount = 332",
         f"{PROMOTABLE} units_last_90_days = 38", f"{PROMOTABLE} break_even_uplift = 0.34",
         f"{PROMOTABLE} break_even_uplift = null", f"{PROMOTABLE} cover_days = null",
-        f"{PROMOTABLE} cover_days = 1216", f"{PROMOTABLE} discount_share = 1, offer_price = 0",
+        f"{PROMOTABLE} cover_days = 1216", f"{PROMOTABLE} cover_days = -1, stock_quantity = -0.411",
         f"{PROMOTABLE} is_promotable = true where product_id = 'P2'",
     ],
     "product_choices/one_row_per_product": [

@@ -164,15 +164,6 @@ def test_purchases_of_other_products_and_tastes_are_left_aside() -> None:
     assert two.lift[0, 1] < learn_shares(_counts(buyers), _products(), TASTES).lift[0, 1]
 
 
-def test_first_purchases_can_be_learned_instead() -> None:
-    _, buyers = _world(7)
-    counts = _counts(buyers)
-    first = learn_shares(counts, _products(), TASTES, purchases="first_buyers")
-    as_buyers = learn_shares(counts.with_columns(buyers="first_buyers"), _products(), TASTES)
-    assert np.array_equal(first.mean, as_buyers.mean)
-    assert not np.array_equal(first.mean, learn_shares(counts, _products(), TASTES).mean)
-
-
 def test_one_product_has_all_of_everybodys_purchases() -> None:
     shares = learn_shares(_counts(np.array([[5, 40, 3, 0]])), _products(1), TASTES)
     assert shares.mean == pytest.approx(np.ones((1, 4)))

@@ -53,7 +53,7 @@ create table campaigns.audience_members as
     from range(800) t(i) cross join (values ('loyal', 'S1'), ('lapsing', 'S2')) g(stage_group, stage_segment_id);
 create table campaigns.offer_plan as select 'P1' as product_id, 'T1' as taste_segment_id, stage_group,
     stage_segment_ids, is_adult, 0 as from_rank, to_rank, to_rank as customers, 3.0::double as expected_buyers,
-    25.0::double as expected_margin_amount
+    25.0::double as expected_margin_amount, 1 as offers_limit
     from campaigns.product_segment_matches cross join (values (true, 375), (false, 125)) c(is_adult, to_rank);
 create table campaigns.briefs as select * from (values
     ('20240630-T1-loyal', 'S1', 0.0), ('20240630-T1-lapsing', 'S2', 0.15)
@@ -170,11 +170,24 @@ FAULTS: dict[str, list[str]] = {
     "campaigns/offer_plan/stock_holds": [
         f"{PLAN} expected_buyers = 22.6", f"{PRODUCTS} stock_quantity = 21.9",
     ],
+    "campaigns/offer_plan/no_customer_over_the_cap": [
+        "insert into campaigns.offer_plan select * replace ('P3' as product_id, 374 as from_rank, 1 as customers) "
+        "from campaigns.offer_plan where is_adult",
+        f"{PLAN} offers_limit = 0", f"{PLAN} offers_limit = 2 where is_adult", f"{PLAN} offers_limit = null",
+        f"{PLAN} offers_limit = null where is_adult",
+    ],
+    "campaigns/briefs/no_customer_over_the_cap": [
+        f"{BRIEFS} product_ids = 'P1,P3'", f"{BRIEFS} stage_segment_ids = 'S1,S2' where brief_id like '%lapsing'",
+        "insert into campaigns.briefs select * replace (brief_id || '-adults' as brief_id, 'P3' as product_ids) "
+        "from campaigns.briefs",
+        f"{PLAN} offers_limit = 0", f"{PLAN} offers_limit = null",
+    ],
     "campaigns/briefs/one_row_per_brief": [
         f"{BRIEFS} valid_until = date '2024-06-30', starts_on = date '2024-06-30'", f"{BRIEFS} product_ids = ''",
         f"{BRIEFS} product_ids = 'a,b,c,d,e,f,g'", f"{BRIEFS} reachable_customers = 801",
-        f"{BRIEFS} audience_customers = -1, reachable_customers = -2", f"{BRIEFS} brief_id = 'one'",
-        f"{BRIEFS} low_margin_amount = 60",
+        f"{BRIEFS} audience_customers = -1, reachable_customers = null", f"{BRIEFS} reachable_customers = -1",
+        f"{BRIEFS} brief_id = 'one'", f"{BRIEFS} starts_on = date '2024-07-15'", f"{BRIEFS} discount_share = -0.1",
+        f"{BRIEFS} discount_share = 1", f"{BRIEFS} low_margin_amount = 60", f"{BRIEFS} high_margin_amount = 40",
     ],
     "campaigns/briefs/segments_exist": [f"{BRIEFS} stage_segment_ids = 'S1,S7'", f"{BRIEFS} taste_segment_id = 'T7'"],
     "campaigns/briefs/products_hold_stock_and_margin": [
@@ -329,5 +342,42 @@ def test_stock_that_is_not_known_ends_no_offer(warehouse: duckdb.DuckDBPyConnect
         warehouse.execute(f"{PRODUCTS} stock_quantity = null, safety_stock = null")
         for check in ("offer_plan/stock_holds", "briefs/stock_holds_for_all_readers"):
             assert _offending(warehouse, f"campaigns/{check}") == []
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_a_customer_at_the_cap_is_no_fault_and_one_offer_more_is(warehouse: duckdb.DuckDBPyConnection) -> None:
+    check = "campaigns/offer_plan/no_customer_over_the_cap"
+    warehouse.execute("begin")
+    try:
+        # Two of everybody's two offers: one ends at the rank where the next begins.
+        warehouse.execute(
+            "insert into campaigns.offer_plan select * exclude (product, start, stop) replace (product as product_id, "
+            "start as from_rank, stop as to_rank, stop - start as customers) from campaigns.offer_plan "
+            "cross join (values ('P3', 0, 100), ('P4', 100, 375)) more(product, start, stop) where is_adult"
+        )
+        assert _offending(warehouse, check)
+        warehouse.execute(f"{PLAN} offers_limit = 2")
+        assert _offending(warehouse, check) == []
+        warehouse.execute(f"{PLAN} to_rank = 101, customers = 101 where product_id = 'P3' and stage_group = 'loyal'")
+        assert _offending(warehouse, check) == [("T1", "loyal", True, 100, 3, 2)]
+    finally:
+        warehouse.execute("rollback")
+
+
+def test_briefs_at_the_cap_are_no_fault_and_without_a_plan_there_is_none(warehouse: duckdb.DuckDBPyConnection) -> None:
+    check = "campaigns/briefs/no_customer_over_the_cap"
+    warehouse.execute("begin")
+    try:
+        warehouse.execute(
+            "insert into campaigns.briefs select * replace (brief_id || '-adults' as brief_id, 'P3,P4' as product_ids) "
+            "from campaigns.briefs where brief_id like '%loyal'"
+        )
+        warehouse.execute(f"{PLAN} offers_limit = 3")
+        assert _offending(warehouse, check) == []
+        warehouse.execute(f"{PLAN} offers_limit = 2")
+        assert _offending(warehouse, check) == [("T1", "S1", 3, 2)]
+        warehouse.execute("delete from campaigns.offer_plan")
+        assert _offending(warehouse, check) == []
     finally:
         warehouse.execute("rollback")
