@@ -201,6 +201,75 @@ class CampaignSettings(_Section):
     filters: ProductFilterSettings = ProductFilterSettings()
 
 
+class SenderSettings(_Section):
+    """Who writes: names, addresses and looks of every message. What a reader sees must be true."""
+
+    shop_name: str = Field(
+        "Our shop", min_length=1, max_length=80, description="The shop's name, as customers know it."
+    )
+    from_name: str = Field("", max_length=80, description="Name beside the address; the shop's name, when empty.")
+    address: str = Field("news@shop.example", description="Address the messages come from.")
+    reply_to: str = Field("", description="Where answers go; the address, when empty.")
+    bounce_address: str = Field("", description="Where bounces go (envelope sender); the address, when empty.")
+    postal_address: str = Field(
+        "Our shop, 1 Example Street, 00000 Exampletown", min_length=10, max_length=200,
+        description="Postal address in the footer; the law asks for it in most places.",
+    )  # fmt: skip
+    campaign_url: str = Field("https://shop.example/offers", description="Where the button leads.")
+    product_url: str = Field(
+        "https://shop.example/products/{product_id}", description="Where a product leads; {product_id} is filled in."
+    )
+    accent_colour: str = Field("#0b5d4b", pattern="^#[0-9a-fA-F]{6}$", description="Colour of the button.")
+    layout: str = Field("", description="Path of the shop's own layout (Jinja2); the built-in one, when empty.")
+    dkim_domain: str = Field("", description="Domain that signs (DKIM); empty does not sign.")
+    dkim_selector: str = Field("", description="Selector of the DKIM key.")
+    dkim_key_file: str = Field("", description="File with the private DKIM key (PEM).")
+
+
+class DeliverySettings(_Section):
+    """How messages leave, when, how many and to whom. The password is SEGMENTATION_SMTP_PASSWORD, never here."""
+
+    transport: Literal["file", "catcher", "smtp"] = Field(
+        "file", description="file: .eml files in HOME; catcher: a local server on 127.0.0.1; smtp: a mail server."
+    )
+    smtp_host: str = Field("127.0.0.1", description="Mail server.")
+    smtp_port: int = Field(587, ge=1, le=65_535, description="Port of the mail server; 1025 is usual for a catcher.")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is secured.")
+    smtp_user: str = Field("", description="User of the mail server; empty does not log in.")
+    is_production: bool = Field(False, description="False: only allowed_domains are ever written to.")
+    allowed_domains: list[str] = Field(
+        default_factory=lambda: ["example.com", "example.org", "example.net"],
+        description="Domains that may be written to outside production.",
+    )
+    connections: int = Field(2, ge=1, le=16, description="Connections kept open to the server.")
+    messages_per_second: float = Field(20, gt=0, le=10_000, description="Most messages a second, all connections.")
+    tries: int = Field(5, ge=1, le=10, description="Tries of a message the server defers.")
+    breaker_failures: int = Field(10, ge=1, le=1000, description="Failures in a row after which sending stops.")
+    approval_days: int = Field(7, ge=1, le=60, description="Days an approval holds.")
+    quiet_from_hour: int = Field(21, ge=0, le=23, description="First quiet hour, in the recipient's time zone.")
+    quiet_to_hour: int = Field(8, ge=0, le=23, description="First hour after the quiet ones.")
+    timezone: str = Field("UTC", description="Time zone of recipients whose own is not known.")
+    cap_messages: int = Field(1, ge=1, le=100, description="Most messages to a customer within cap_days.")
+    cap_days: int = Field(7, ge=1, le=365, description="Days the cap counts back; ghost sends of controls count too.")
+    rest_after_messages: int = Field(
+        8, ge=1, le=1000, description="Messages in a row without a human click after which an address is rested."
+    )
+    rest_days: int = Field(90, ge=1, le=3650, description="Days an unresponsive address is rested.")
+    hold_out_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of all customers who never get a campaign: what all campaigns earn."
+    )
+    public_url: str = Field("http://127.0.0.1:8080", description="Address under which recipients reach the service.")
+
+
+class MeasurementSettings(_Section):
+    """How a campaign is judged. The metric is fixed when a person approves."""
+
+    primary_metric: Literal["buyers", "margin", "orders"] = Field(
+        "buyers", description="What the campaign is judged by: customers who bought, margin or orders per customer."
+    )
+    window_days: int = Field(14, ge=1, le=180, description="Days after the start in which orders count.")
+
+
 class PriceSettings(_Section):
     """What a model costs, in US dollars per million tokens."""
 
@@ -276,6 +345,9 @@ class Settings(BaseSettings):
     segments: SegmentSettings = SegmentSettings()
     lifetime: LifetimeSettings = LifetimeSettings()
     campaigns: CampaignSettings = CampaignSettings()
+    sender: SenderSettings = SenderSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    measurement: MeasurementSettings = MeasurementSettings()
     language: LanguageSettings = LanguageSettings()
     automation: AutomationSettings = AutomationSettings()
 
@@ -351,6 +423,31 @@ class Home:
     def brief_text(self) -> Path:
         """The same in short, for the terminal."""
         return self.path / "brief.txt"
+
+    @property
+    def secret_key(self) -> Path:
+        """The key of tokens and hashes (mode 0600); the environment may hold it instead."""
+        return self.path / "secret.key"
+
+    @property
+    def outbox(self) -> Path:
+        """Messages written as files instead of being sent."""
+        return self.path / "outbox"
+
+    @property
+    def journal(self) -> Path:
+        """What each sender was about to do and did; folded into the state store."""
+        return self.path / "journal"
+
+    @property
+    def spool(self) -> Path:
+        """Opens, clicks and refusals as the service wrote them; folded into the state store."""
+        return self.path / "spool"
+
+    @property
+    def simulated(self) -> Path:
+        """What the simulated audience did after the synthetic world's first today."""
+        return self.path / "simulated"
 
     def projection(self, axis: str) -> Path:
         """An axis's customers in three dimensions, a page to turn and look at."""

@@ -203,3 +203,171 @@ class ProductChoice(Base):
     audience_customers: Mapped[int | None]
     is_active: Mapped[bool]
     chosen_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class StateValue(Base):
+    """A single value that has to be kept: the fingerprint of the secret key, the clock of a demonstration."""
+
+    __tablename__ = "state_values"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[Any] = mapped_column(JSON)
+
+
+class Campaign(Base):
+    """A campaign as a person approved it: everything that is sent, frozen. `campaign_id` is the brief's id."""
+
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        CheckConstraint("status in ('approved', 'rejected', 'voided', 'sending', 'sent', 'cancelled')", name="status"),
+    )
+
+    campaign_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    status: Mapped[str]
+    content: Mapped[Any] = mapped_column(JSON)
+    digests: Mapped[Any] = mapped_column(JSON)
+    counts: Mapped[Any] = mapped_column(JSON)
+    primary_metric: Mapped[str]
+    window_days: Mapped[int]
+    control_share: Mapped[float]
+    is_aa: Mapped[bool]
+    is_scheduled: Mapped[bool]
+    starts_at: Mapped[dt.datetime] = mapped_column(DateTime)
+    not_after: Mapped[dt.datetime] = mapped_column(DateTime)
+    created_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class Approval(Base):
+    """One decision of a person about a campaign, or its end; the newest is in force."""
+
+    __tablename__ = "approvals"
+    __table_args__ = (
+        CheckConstraint("decision in ('approved', 'rejected', 'voided')", name="decision"),
+        Index(None, "campaign_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    campaign_id: Mapped[str]
+    decision: Mapped[str]
+    person: Mapped[str]
+    reason: Mapped[str]
+    digests: Mapped[Any] = mapped_column(JSON)
+    decided_at: Mapped[dt.datetime] = mapped_column(DateTime)
+    expires_at: Mapped[dt.datetime | None] = mapped_column(DateTime, nullable=True)
+
+
+class Send(Base):
+    """One customer of a started campaign: a message, or the ghost of one for those who are left out.
+
+    The outbox and its history in one. Times are naive UTC. `send_id` is made of campaign and customer, so planning
+    twice cannot send twice.
+    """
+
+    __tablename__ = "sends"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "customer_id"),
+        CheckConstraint("arm in ('treated', 'control', 'hold_out')", name="arm"),
+        CheckConstraint(
+            "status in ('pending', 'claimed', 'sent', 'failed', 'uncertain', 'expired', 'skipped', 'ghost')",
+            name="status",
+        ),
+        Index(None, "campaign_id", "status", "next_try_at"),
+        Index(None, "customer_id"),
+    )
+
+    send_id: Mapped[str] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str]
+    customer_id: Mapped[str]
+    arm: Mapped[str]
+    variant: Mapped[str]
+    status: Mapped[str]
+    reason: Mapped[str]
+    timezone: Mapped[str]
+    product_ids: Mapped[str]
+    tries: Mapped[int]
+    next_try_at: Mapped[dt.datetime] = mapped_column(DateTime)
+    not_after: Mapped[dt.datetime] = mapped_column(DateTime)
+    claimed_by: Mapped[str]
+    finished_at: Mapped[dt.datetime | None] = mapped_column(DateTime, nullable=True)
+    smtp_code: Mapped[int | None]
+    smtp_reply: Mapped[str]
+    address_hash: Mapped[str]
+
+
+class SendEvent(Base):
+    """What happened to a message: raw, robots included. `event_id` is made of the event, so twice is once."""
+
+    __tablename__ = "send_events"
+    __table_args__ = (
+        CheckConstraint(
+            "kind in ('delivered', 'open', 'click', 'unsubscribe', 'complaint', 'hard_bounce', 'soft_bounce')",
+            name="kind",
+        ),
+        Index(None, "send_id"),
+        Index(None, "campaign_id"),
+    )
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    send_id: Mapped[str]
+    campaign_id: Mapped[str]
+    customer_id: Mapped[str]
+    kind: Mapped[str]
+    occurred_at: Mapped[dt.datetime] = mapped_column(DateTime)
+    link: Mapped[int | None]
+    source: Mapped[str]
+    method: Mapped[str]
+    user_agent: Mapped[str]
+    network: Mapped[str]
+
+
+class Suppression(Base):
+    """An address or a customer who is not written to any more. Kept when everything else about them goes."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (
+        CheckConstraint("kind in ('unsubscribe', 'complaint', 'hard_bounce', 'forgotten', 'manual')", name="kind"),
+        UniqueConstraint("address_hash", "customer_id", "kind"),
+        Index(None, "customer_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    address_hash: Mapped[str]
+    customer_id: Mapped[str]
+    kind: Mapped[str]
+    source: Mapped[str]
+    campaign_id: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class Forgotten(Base):
+    """A customer who asked to be forgotten: keyed hashes alone, which every later load rejects."""
+
+    __tablename__ = "forgotten"
+
+    customer_hash: Mapped[str] = mapped_column(primary_key=True)
+    address_hash: Mapped[str]
+    forgotten_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class ProfilingOptOut(Base):
+    """A customer who does not want to be profiled; active until taken back."""
+
+    __tablename__ = "profiling_opt_outs"
+
+    customer_id: Mapped[str] = mapped_column(primary_key=True)
+    is_active: Mapped[bool]
+    changed_at: Mapped[dt.datetime] = mapped_column(DateTime)
+
+
+class AuditEntry(Base):
+    """Who did what to whom and when, where a person's rights or a decision about sending are touched."""
+
+    __tablename__ = "audit_entries"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    action: Mapped[str]
+    subject: Mapped[str]
+    person: Mapped[str]
+    detail: Mapped[Any] = mapped_column(JSON)
+    happened_at: Mapped[dt.datetime] = mapped_column(DateTime)
