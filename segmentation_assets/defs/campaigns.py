@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,8 +30,10 @@ from segmentation_assets.messaging.drafts import (
     draft_facts_frame,
     write_drafts,
 )
+from segmentation_assets.messaging.layout import Brand, read_layout
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
+from segmentation_assets.settings import SenderSettings
 from segmentation_assets.state.edits import edited_drafts
 from segmentation_assets.state.store import open_state
 
@@ -38,6 +41,11 @@ from segmentation_assets.state.store import open_state
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=9), warn_window=dt.timedelta(days=8))
 _PYTHON = frozenset({"duckdb", "python"})
 _DRAFTED_FROM = ("campaigns/briefs", "campaigns/promotable_products", "raw/source")
+
+
+def brand_of(sender: SenderSettings) -> Brand:
+    """How messages look, by the settings; the shop's own layout is read from its file."""
+    return Brand(sender.accent_colour, read_layout(Path(sender.layout).expanduser()) if sender.layout else "")
 
 
 @computed_tables(
@@ -145,6 +153,7 @@ def email_drafts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Map
             stage_groups=STAGE_GROUPS,
             currency=source_row(con)[1],
             sensitive_categories=warehouse.settings.privacy.sensitive_categories,
+            brand=brand_of(warehouse.settings.sender),
         )
     with open_state(warehouse.place.state) as state:
         edits = edited_drafts(state)

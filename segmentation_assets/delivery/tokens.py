@@ -13,8 +13,10 @@ import hashlib
 import hmac
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import overload
 
 from segmentation_assets.delivery.keys import SecretKey
 from segmentation_assets.messaging.content import MessageUrls
@@ -74,11 +76,38 @@ class TokenSigner:
         return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]
 
 
+@dataclass(frozen=True)
+class _Links(Sequence[str]):
+    """The links of a message by number, each signed when it is asked for."""
+
+    signer: TokenSigner
+    base: str
+    send_id: str
+    known: int
+
+    def __len__(self) -> int:
+        return self.known
+
+    @overload
+    def __getitem__(self, number: int) -> str: ...
+    @overload
+    def __getitem__(self, number: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, number: int | slice) -> str | tuple[str, ...]:
+        if isinstance(number, slice):
+            return tuple(self[each] for each in range(*number.indices(self.known)))
+        if not 0 <= number < self.known:
+            raise IndexError(f"The message has links 0 to {self.known - 1}; there is no {number}.")
+        return f"{self.base}/c/{self.signer.make(TokenKind.CLICK, self.send_id, number)}"
+
+
 def message_urls(signer: TokenSigner, public_url: str, send_id: str, links: int) -> MessageUrls:
-    """Where the pixel, `links` numbered links and the unsubscribe page of a send are."""
+    """Where the pixel, `links` numbered links and the unsubscribe page of a send are.
+
+    A link is signed when it is asked for: a campaign may know hundreds, of which a message shows a few.
+    """
     base = public_url.rstrip("/")
     return MessageUrls(
         pixel=f"{base}/o/{signer.make(TokenKind.OPEN, send_id)}.gif",
-        links=tuple(f"{base}/c/{signer.make(TokenKind.CLICK, send_id, number)}" for number in range(links)),
+        links=_Links(signer, base, send_id, links),
         unsubscribe=f"{base}/u/{signer.make(TokenKind.UNSUBSCRIBE, send_id)}",
     )

@@ -7,11 +7,12 @@ them (`state`), and building messages of them (`message`).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: Link 0 of every campaign is the page of the offer; products follow in their order.
+#: Link 0 of every campaign is the page of the offer. Links 1 to 6 are the products of the brief by their place (the
+#: merge field `[[product_url_1]]` is link 1); those that only recipients' own products need follow.
 OFFER_LINK = 0
 
 
@@ -91,10 +92,13 @@ class CampaignContent:
 
 @dataclass(frozen=True)
 class MessageUrls:
-    """The addresses of one message at the service: its pixel, its links by number, its page to unsubscribe."""
+    """The addresses of one message at the service: its pixel, its links by number, its page to unsubscribe.
+
+    A message looks up only the links it shows: with a catalogue of many products, `links` may sign each on demand.
+    """
 
     pixel: str
-    links: tuple[str, ...]
+    links: Sequence[str]
     unsubscribe: str
 
 

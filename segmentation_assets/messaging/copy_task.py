@@ -20,7 +20,7 @@ from segmentation_assets.language.prompt_files import load_prompt
 from segmentation_assets.language.rendering import PLACEHOLDER, forms_of, render
 from segmentation_assets.language.task import FactsBlock, NotesBlock, Task
 from segmentation_assets.messaging.copywriter import COPY_FIELDS, VARIANTS, Copy, write_copy
-from segmentation_assets.messaging.layout import Laid, lay_out
+from segmentation_assets.messaging.layout import PLAIN_BRAND, Brand, Laid, lay_out
 from segmentation_assets.messaging.lint import Draft, lint_draft
 
 #: Fewest and most characters of each part, as the reader sees it.
@@ -81,6 +81,7 @@ class BriefFacts:
     valid_until: date
     audience_customers: int
     language: str = "en"
+    brand: Brand = PLAIN_BRAND
 
     def draft_id(self, variant: str) -> str:
         """The id of a variant's draft."""
@@ -207,7 +208,7 @@ def embedded_email(brief: BriefFacts) -> EmailAnswer:
 
 def draft_of(brief: BriefFacts, variant: str, copy: Copy) -> tuple[Draft, Laid]:
     """The laid-out draft of a variant. UnknownFactError when a template names a fact that there is not."""
-    laid = lay_out(copy, brief.book, brief.language)
+    laid = lay_out(copy, brief.book, brief.language, brief.brand)
     draft = Draft(
         subject=laid.subject,
         preheader=laid.preheader,

@@ -31,6 +31,7 @@ from segmentation_assets.messaging.copy_task import (
 )
 from segmentation_assets.messaging.copywriter import COPY_FIELDS, VARIANTS, Copy
 from segmentation_assets.messaging.critique import CritiqueAnswer, critique_task
+from segmentation_assets.messaging.layout import PLAIN_BRAND, Brand
 from segmentation_assets.messaging.lint import lint_draft
 from segmentation_assets.messaging.merge_fields import LINKS, merge_fields
 
@@ -169,6 +170,7 @@ def brief_facts_of(
     currency: str,
     sensitive_categories: Sequence[str] = (),
     language: str = "en",
+    brand: Brand = PLAIN_BRAND,
 ) -> list[BriefFacts]:
     """What a writer may know of every brief, in their order.
 
@@ -191,6 +193,7 @@ def brief_facts_of(
                 stage_group=stage_group_of(brief["brief_id"], stage_groups),
                 book=brief_facts(brief, products, currency, sensitive_categories),
                 language=language,
+                brand=brand,
             )
         )
     return found

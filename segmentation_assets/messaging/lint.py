@@ -19,7 +19,14 @@ from segmentation_assets.language.grounding import (
     without_facts,
 )
 from segmentation_assets.language.rendering import render_fact
-from segmentation_assets.messaging.merge_fields import LINKS, MERGE_FIELD, MERGE_FIELDS, NEEDS_FALLBACK, merge_fields
+from segmentation_assets.messaging.merge_fields import (
+    IN_ONE_LINE,
+    LINKS,
+    MERGE_FIELD,
+    MERGE_FIELDS,
+    NEEDS_FALLBACK,
+    merge_fields,
+)
 
 SHORTEST_SUBJECT = 5
 LONGEST_SUBJECT = 78
@@ -29,6 +36,7 @@ LARGEST_HTML_BYTES = 102_000
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{\{|\}\}|\$\{[^}]*\}|%%\w+%%")
 _URL = re.compile(r"(?i)\bhttps?://[^\s\"'<>)\]]+")
 _MAIL = re.compile(r"[^\s<>\"']+@[^\s<>\"']+\.\w+")
+_WITH_LINKS = LINKS | {"next_products"}
 _NUMBER = re.compile(r"\d[\d.,]*\d|\d")
 
 
@@ -107,7 +115,8 @@ def read_html(html: str) -> _Reader:
 
 
 def _links_in_text(text: str) -> set[str]:
-    return set(_URL.findall(text)) | {f"[[{name}]]" for name, _ in merge_fields(text) if name in LINKS}
+    # The block of a recipient's own products brings its links along, so both parts must hold it too.
+    return set(_URL.findall(text)) | {f"[[{name}]]" for name, _ in merge_fields(text) if name in _WITH_LINKS}
 
 
 def lint_draft(draft: Draft, facts: FactBook) -> list[Finding]:
@@ -171,7 +180,23 @@ def _lint_merge_fields(fields: dict[str, str], html: str) -> list[Finding]:
         if name not in MERGE_FIELDS:
             found.append(Finding("unknown_merge_field", f"[[{name}]]: known are {', '.join(sorted(MERGE_FIELDS))}."))
         elif name in NEEDS_FALLBACK and not (fallback or "").strip():
-            found.append(Finding("missing_fallback", f"[[{name}]] needs a fallback: [[{name}|there]]."))
+            found.append(
+                Finding("missing_fallback", f"[[{name}]] needs a fallback: [[{name}|{NEEDS_FALLBACK[name]}]].")
+            )
+    for name in ("subject", "preheader", "call_to_action"):
+        found += [
+            Finding("misplaced_merge_field", f"{name}: [[{field}]] has no place in a line of its own.")
+            for field, _ in dict.fromkeys(merge_fields(fields[name]))
+            if field in MERGE_FIELDS and field not in IN_ONE_LINE
+        ]
+    if "[[pixel_url]]" in fields["body_text"] or "[[pixel_url]]" in fields["body_html"]:
+        found.append(Finding("misplaced_merge_field", "[[pixel_url]] is the address of an image in HTML, not a text."))
+    for name, text in (("body_text", fields["body_text"]), ("body_html", html)):
+        for field in ("next_products", "pixel_url"):
+            if (count := text.count(f"[[{field}]]")) > 1:
+                found.append(
+                    Finding("misplaced_merge_field", f"{name}: [[{field}]] stands {count} times; once at most.")
+                )
     for name in ("body_text", "body_html"):
         text = fields[name] if name == "body_text" else html
         if "[[unsubscribe_url]]" not in text:
@@ -215,14 +240,21 @@ def _lint_struck(reader: _Reader, facts: FactBook) -> list[Finding]:
     ]
 
 
+def _figures(text: str) -> list[str]:
+    """The figures of a text; the number in [[product_url_1]] is none."""
+    return _NUMBER.findall(MERGE_FIELD.sub(" ", text))
+
+
 def _lint_pair(draft: Draft, reader: _Reader, visible: str) -> list[Finding]:
     found = []
     in_text, in_html = _links_in_text(draft.body_text), set(reader.links)
+    if "[[next_products]]" in visible:
+        in_html.add("[[next_products]]")
     if in_text != in_html:
         odd = ", ".join(sorted(in_text ^ in_html))
         found.append(Finding("link_mismatch", f"Text and HTML do not have the same links: {odd}."))
     preheaderless = visible.replace(draft.preheader, " ", 1) if draft.preheader else visible
-    odd_numbers = set(_NUMBER.findall(draft.body_text)) ^ set(_NUMBER.findall(preheaderless))
+    odd_numbers = set(_figures(draft.body_text)) ^ set(_figures(preheaderless))
     if odd_numbers:
         found.append(
             Finding("fact_mismatch", f"Text and HTML do not say the same figures: {', '.join(sorted(odd_numbers))}.")

@@ -39,6 +39,7 @@ from segmentation_assets.messaging.drafts import (
     write_drafts,
 )
 from segmentation_assets.messaging.lint import Draft, lint_draft, read_html
+from segmentation_assets.messaging.message_lint import contrast
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
 
 UNTIL = date(2024, 7, 14)
@@ -161,18 +162,11 @@ def test_html_has_what_mail_programs_need() -> None:
     reader = read_html(html)
     assert reader.language == "en" and reader.title and reader.has_dark_mode and not reader.images_without_alt
     assert len(html.encode()) < 102_000
-    assert set(reader.links) == {"[[campaign_url]]", "[[unsubscribe_url]]"}
+    assert set(reader.links) == {
+        "[[campaign_url]]", "[[unsubscribe_url]]", "[[product_url_1]]", "[[product_url_2]]",
+    }  # fmt: skip
+    assert html.count('src="[[pixel_url]]"') == 1 and html.count("[[next_products]]") == 1
     assert "http" not in html  # nothing is loaded from elsewhere
-
-
-def _contrast(one: str, other: str) -> float:
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_text_contrasts_with_its_ground_in_light_and_dark() -> None:
@@ -182,7 +176,7 @@ def test_text_contrasts_with_its_ground_in_light_and_dark() -> None:
         ("#b6c0ca", "#14181d"),
     ):  # fmt: skip
         assert ink in html and ground in html
-        assert _contrast(ink, ground) >= 4.5
+        assert contrast(ink, ground) >= 4.5
 
 
 def test_hurry_flash_sale_fails_with_its_exact_finding() -> None:
@@ -218,7 +212,14 @@ def test_urgency_is_allowed_where_the_same_field_states_the_real_end_or_stock() 
         ("subject", None, "A treat for ladies", "protected_attribute"),
         ("subject", None, "Now that you are pregnant", "sensitive_subject"),
         ("body_text", "[[first_name|there]]", "[[first_name]]", "missing_fallback"),
+        ("body_text", "[[greeting|Hello]]", "[[greeting]]", "missing_fallback"),
         ("body_text", "[[first_name|there]]", "[[birth_date|x]]", "unknown_merge_field"),
+        ("body_text", "[[next_products]]", "", "link_mismatch"),
+        ("body_html", "[[next_products]]", "", "link_mismatch"),
+        ("body_html", "[[product_url_2]]", "[[product_url_1]]", "link_mismatch"),
+        ("body_text", "Best wishes,", "[[pixel_url]]", "misplaced_merge_field"),
+        ("body_html", "Best wishes,", "[[pixel_url]]", "misplaced_merge_field"),
+        ("preheader", None, "For [[next_products]]", "misplaced_merge_field"),
         ("body_text", "[[first_name|there]]", "ann@example.com", "address"),
         ("body_text", "[[unsubscribe_url]]", "", "missing_unsubscribe"),
         ("body_html", "[[postal_address]]", "", "missing_postal_address"),
@@ -291,8 +292,13 @@ def test_an_edit_is_rendered_again_when_the_numbers_move() -> None:
         ("subject", "Hurry, come in", "'Hurry': say until when instead, from the fact valid_until."),
         ("opening", "All 40 of them.", "'40' is not from a fact: name the fact with {{key}}."),
         ("closing", "Leave: [[unsubscribe_url]]", "[[unsubscribe_url]] is set by the layout."),
-        ("closing", "Dear [[last_name|x]]", "[[last_name]]: known are campaign_url, first_name, postal_address, "
-         "shop_name, unsubscribe_url."),
+        ("closing", "Dear [[last_name|x]]", "[[last_name]]: known are campaign_url, first_name, greeting, "
+         "next_products, pixel_url, postal_address, product_url_1, product_url_2, product_url_3, product_url_4, "
+         "product_url_5, product_url_6, shop_name, unsubscribe_url."),
+        ("closing", "Also: [[next_products]]", "body_text: [[next_products]] stands 2 times; once at most. "
+         "body_html: [[next_products]] stands 2 times; once at most."),
+        ("closing", "See [[product_url_1]]", "'1' is not from a fact: name the fact with {{key}}."),
+        ("subject", "[[greeting|Hello]] you", "subject: [[greeting]] has no place in a line of its own."),
         ("call_to_action", "Come back and look at them again",
          "call_to_action: 32 characters with the facts put in; keep it between 2 and 30."),
         ("body_text", "Hello.", "a draft has no such field; there are subject, preheader, opening, offer, closing, "

@@ -17,7 +17,10 @@ where regexp_matches(content, '\{\{|\}\}|\{%|\$\{')
 union all
 select distinct draft_id, 'unknown merge field', field
 from fields
-where trim(field) not in ('first_name', 'shop_name', 'campaign_url', 'unsubscribe_url', 'postal_address')
+where trim(field) not in (
+    'first_name', 'greeting', 'shop_name', 'campaign_url', 'product_url_1', 'product_url_2', 'product_url_3',
+    'product_url_4', 'product_url_5', 'product_url_6', 'next_products', 'pixel_url', 'unsubscribe_url', 'postal_address'
+)
 union all
 select draft_id, 'first name without fallback', '[[first_name]]'
 from texts
