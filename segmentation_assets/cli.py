@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from segmentation_assets.cli_drafts import drafts_app, plan
 from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.cli_products import products_app
 from segmentation_assets.cli_shared import (
@@ -328,6 +329,8 @@ def _print_summary(place: Home) -> None:
 
 app.add_typer(edit_app, name="edit")
 app.add_typer(products_app, name="products")
+app.add_typer(drafts_app, name="drafts")
+app.command()(plan)
 app.add_typer(make_ai_app(run), name="ai")
 
 

@@ -31,9 +31,16 @@ from segmentation_assets.warehouse.connection import Engine
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 ENV_PREFIX = "SEGMENTATION_"
-#: Variables with that prefix that are not settings: where HOME and the settings file are.
+#: Variables with that prefix that are not settings: where HOME and the settings file are, and the secrets, which are
+#: read where they are used and never become part of the settings.
 ENV_HOME = "SEGMENTATION_HOME"
 ENV_FILE = "SEGMENTATION_SETTINGS"
+ENV_SECRETS = frozenset(
+    f"{ENV_PREFIX}{name}"
+    for name in (
+        "SECRET_KEY", "SMTP_PASSWORD", "API_KEYS", "SENDGRID_KEY", "POSTMARK_SECRET", "MAILGUN_KEY", "SES_TOPIC",
+    )
+)  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -586,7 +593,7 @@ def _read_environment() -> dict[str, Any]:
     """SEGMENTATION_SECTION__KEY=value; a name that starts so and is no setting is a mistake, not a stranger."""
     known = set(Settings.model_fields)
     for name in sorted(os.environ):
-        if name.startswith(ENV_PREFIX) and name not in (ENV_HOME, ENV_FILE):
+        if name.startswith(ENV_PREFIX) and name not in {ENV_HOME, ENV_FILE} | ENV_SECRETS:
             section = name.removeprefix(ENV_PREFIX).lower().split("__")[0]
             if section not in known:
                 _validate({section: None}, f"the environment ({name})")
