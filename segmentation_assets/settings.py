@@ -442,6 +442,11 @@ class Home:
         return self.path / "outbox"
 
     @property
+    def inbox(self) -> Path:
+        """Messages that the local catcher caught."""
+        return self.path / "inbox"
+
+    @property
     def journal(self) -> Path:
         """What each sender was about to do and did; folded into the state store."""
         return self.path / "journal"

@@ -14,6 +14,8 @@ AXES = ("stage", "taste")
 #: On every run the growth sensor requests: which fit it is to replace.
 EPISODE_TAG = "segmentation/fit_to_replace"
 
+#: What was sent and what came of it: read from the state store, so that plans and results are of now.
+_SENT = dg.AssetSelection.groups("delivery", "results")
 _MODEL_KEYS = [dg.AssetKey(["segments", f"{axis}_{part}"]) for axis in AXES for part in ("evidence", "choice", "model")]
 _SEARCH = dg.AssetSelection.assets(*_MODEL_KEYS)
 
@@ -24,13 +26,13 @@ full_refresh = dg.define_asset_job(
 )
 recluster = dg.define_asset_job(
     "recluster",
-    selection=_SEARCH.downstream(),
+    selection=_SEARCH.downstream() | _SENT,
     description="A new search for k on the tables that are loaded, and everything that follows from it.",
 )
 _FIT = dg.AssetSelection.assets(*(dg.AssetKey(["segments", f"{axis}_model"]) for axis in AXES))
 refit = dg.define_asset_job(
     "refit",
-    selection=_FIT.downstream(),
+    selection=_FIT.downstream() | _SENT,
     description="The models fitted again with the number of segments chosen before, and everything that follows.",
 )
 assign = dg.define_asset_job(
@@ -40,8 +42,9 @@ assign = dg.define_asset_job(
 )
 campaigns = dg.define_asset_job(
     "campaigns",
-    selection=dg.AssetSelection.assets(dg.AssetKey(["campaigns", "product_choices"])).downstream(),
-    description="Matches, offers, campaigns and drafts again, for the products a marketer has chosen since.",
+    selection=dg.AssetSelection.assets(dg.AssetKey(["campaigns", "product_choices"])).downstream() | _SENT,
+    description="Matches, offers, campaigns and drafts again, for the products a marketer has chosen since, the plan "
+    "of who is written to, and what was sent before has earned.",
 )
 
 

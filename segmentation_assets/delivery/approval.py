@@ -23,6 +23,7 @@ import polars as pl
 from segmentation_assets.delivery.campaign import digest, send_id
 from segmentation_assets.delivery.freeze import (
     CampaignPlan,
+    brief_products,
     freeze_campaign,
     is_local,
     read_audience,
@@ -105,14 +106,16 @@ Check = Callable[[CampaignContent], Sequence[GateFinding]]
 class Proposal:
     """A campaign as a person is asked about it. Approving one approves just this, whatever was published meanwhile.
 
-    `plan` is None where the brief has none. `degraded` are the drafts that a model was to write and did not;
-    `edits` are the ids of people's edits in force, and `unused_edits` those whose words are not in the drafts.
+    `plan` is None where the brief has none; `product_ids` are those the brief offers. `degraded` are the drafts that a
+    model was to write and did not; `edits` are the ids of people's edits in force, and `unused_edits` those whose
+    words are not in the drafts.
     """
 
     content: CampaignContent
     digests: Digests
     plan: CampaignPlan | None
     facts: FactBook
+    product_ids: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     edits: tuple[int, ...] = ()
     unused_edits: tuple[str, ...] = ()
@@ -135,6 +138,7 @@ def propose(con: duckdb.DuckDBPyConnection, store: StateStore, brief_id: str, se
         digests=digests_of(content, read_audience(con, brief_id), ids),
         plan=read_plan(con, brief_id),
         facts=read_facts(con, brief_id),
+        product_ids=brief_products(con, brief_id),
         degraded=tuple(row["draft_id"] for row in drafts if row["is_degraded"]),
         edits=ids,
         unused_edits=tuple(
@@ -387,7 +391,7 @@ def approve(
         status="approved",
         content=content.to_json(),
         digests=proposal.digests.as_dict(),
-        counts=plan.counts(),
+        counts={**plan.counts(), "product_ids": list(proposal.product_ids)},
         primary_metric=settings.measurement.primary_metric,
         window_days=settings.measurement.window_days,
         control_share=plan.control_share,

@@ -341,6 +341,16 @@ def _checked_address(sender: SenderSettings, name: str) -> str:
         raise FreezeError(f"sender.{name} {why}. Give one such as news@shop.example.") from None
 
 
+def brief_products(con: duckdb.DuckDBPyConnection, brief_id: str) -> tuple[str, ...]:
+    """Ids of the products that the brief offers, in its order. FreezeError where there is no such brief."""
+    return tuple(_ids(_brief(con, brief_id)["product_ids"]))
+
+
+def _ids(listed: str | None) -> list[str]:
+    """The ids of a comma-separated list, each once."""
+    return list(dict.fromkeys(found for part in str(listed or "").split(",") if (found := part.strip())))
+
+
 def _brief(con: duckdb.DuckDBPyConnection, brief_id: str) -> dict[str, Any]:
     columns = ", ".join(_NEEDED["campaigns.briefs"])
     rows = _rows(con, f"select {columns} from campaigns.briefs where brief_id = ?", brief_id)
@@ -353,7 +363,7 @@ def _brief(con: duckdb.DuckDBPyConnection, brief_id: str) -> dict[str, Any]:
 
 def _products(con: duckdb.DuckDBPyConnection, brief: Mapping[str, Any], currency: str) -> list[tuple[str, str, str]]:
     """Id, name and written-out price of every product a message of the campaign may name, in the order of links."""
-    own = [product_id for part in str(brief["product_ids"] or "").split(",") if (product_id := part.strip())]
+    own = _ids(brief["product_ids"])
     theirs = [
         row["product_id"]
         for row in _rows(
@@ -363,7 +373,6 @@ def _products(con: duckdb.DuckDBPyConnection, brief: Mapping[str, Any], currency
             brief["brief_id"],
         )
     ]
-    own = list(dict.fromkeys(own))
     wanted = [*own, *(product_id for product_id in theirs if product_id not in set(own))]
     known = {
         row["product_id"]: row

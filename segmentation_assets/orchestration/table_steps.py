@@ -93,7 +93,7 @@ class Computed:
 def column_dictionary() -> dict[str, str]:
     """Every column description by column name: from SQL models' headers, and the contract's, which win."""
     found: dict[str, str] = {}
-    for folder in ("features", "value", "segments", "campaigns", "results", "quality"):
+    for folder in ("features", "value", "segments", "campaigns", "delivery", "results", "quality"):
         for path in sorted((SQL_ROOT / folder).glob("*.sql")):
             for name, text in read_header(path.read_text(encoding="utf-8"))[2].items():
                 found.setdefault(name, text)

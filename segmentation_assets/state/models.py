@@ -273,6 +273,7 @@ class Send(Base):
             name="status",
         ),
         Index(None, "campaign_id", "status", "next_try_at"),
+        Index(None, "campaign_id", "address_hash"),
         Index(None, "customer_id"),
     )
 

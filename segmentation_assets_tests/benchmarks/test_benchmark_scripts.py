@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -199,18 +198,8 @@ def test_stages_leave_the_tables_that_a_run_leaves_and_agreement_reads_them(
 
 
 @pytest.mark.slow
-def test_scale_measures_every_step_of_a_whole_run(tmp_path: Path) -> None:
-    home, result = tmp_path / "home", tmp_path / "scale.json"
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--customers", str(CUSTOMERS), "--threads", "1",
-         "--home", str(home), "--json", str(result)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={name: value for name, value in os.environ.items() if not name.startswith("SEGMENTATION_")},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(result.read_text(encoding="utf-8"))
+def test_scale_measures_every_step_of_a_whole_run(one_thread: Path) -> None:
+    found = json.loads((one_thread / "scale.json").read_text(encoding="utf-8"))
     assert found["is_ok"] and found["customers"] == CUSTOMERS
     assert {"raw", "clean", "features", "segments", "profiles", "campaigns", "publish"} <= {
         stage["group"] for stage in found["stages"]
@@ -218,4 +207,5 @@ def test_scale_measures_every_step_of_a_whole_run(tmp_path: Path) -> None:
     assert found["peak_mb"] >= max(step["peak_mb"] for step in found["steps"])
     assert 0 < found["between_seconds"] < found["seconds"]
     assert found["files"]["warehouse.duckdb"] > 0
-    assert "seconds" in done.stdout and "peak memory" in done.stdout
+    printed = (one_thread / "stdout.txt").read_text(encoding="utf-8")
+    assert "seconds" in printed and "peak memory" in printed

@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pytest
-from filelock import FileLock
 from typer.testing import CliRunner
 
 from segmentation_assets.cli import app
@@ -114,14 +114,13 @@ def cli(tmp_path: Path) -> Cli:
 Quick = Callable[..., Ended]
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Quick]:
-    """The same command in this process: what it answers without seconds of imports. A traceback fails the test."""
+@contextmanager
+def _in_this_process() -> Iterator[Quick]:
     before = dict(os.environ)
-    for name in list(os.environ):
+    for name in before:
         if name.startswith(("SEGMENTATION_", "DAGSTER_")):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "200")
+            del os.environ[name]
+    os.environ["COLUMNS"] = "200"
 
     def call(*words: object, env: Mapping[str, str] | None = None) -> Ended:
         result = CliRunner().invoke(app, [str(word) for word in words], env=dict(env or {}))
@@ -131,28 +130,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[Quick]:
             raise result.exception
         return Ended(result.exit_code, result.stdout, result.stderr)
 
-    yield call
-    os.environ.clear()
-    os.environ.update(before)
+    try:
+        yield call
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-@pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Make a folder once per test session, whichever worker asks first."""
-    own = tmp_path_factory.getbasetemp()
-    base = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
-
-    def make(name: str, fill: Callable[[Path], None]) -> Path:
-        folder, done = base / name, base / f"{name}.done"
-        with FileLock(base / f"{name}.lock"):
-            if not done.exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir()
-                fill(folder)
-                done.touch()
-        return folder
-
-    return make
+@pytest.fixture
+def quick() -> Iterator[Quick]:
+    """The same command in this process: what it answers without seconds of imports. A traceback fails the test."""
+    with _in_this_process() as call:
+        yield call
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]
@@ -160,6 +149,18 @@ Once = Callable[[str, Callable[[Path], None]], Path]
 
 def _finish(folder: Path, *words: object, env: Mapping[str, str] | None = None) -> None:
     ended = Cli(folder)("run", "--home", folder / "home", *words, env=env)
+    now = time.time()
+    _keep(folder, ended)
+    took_lock = (folder / "home" / "run.json").stat().st_mtime  # it is written then
+    (folder / "seconds.txt").write_text(str(now - took_lock), encoding="utf-8")
+
+
+def _finish_here(folder: Path, *words: object, env: Mapping[str, str] | None = None) -> None:
+    with _in_this_process() as call:
+        _keep(folder, call("run", "--home", folder / "home", *words, env=env))
+
+
+def _keep(folder: Path, ended: Ended) -> None:
     (folder / "stdout.txt").write_text(ended.out, encoding="utf-8")
     (folder / "stderr.txt").write_text(ended.err, encoding="utf-8")
     (folder / "code.txt").write_text(str(ended.code), encoding="utf-8")
@@ -168,16 +169,51 @@ def _finish(folder: Path, *words: object, env: Mapping[str, str] | None = None) 
 
 @pytest.fixture(scope="session")
 def finished(once: Once) -> Path:
-    """A folder with the HOME of a finished run (`home`) and what the run printed. Read it; write to a copy."""
+    """A folder with the HOME of a finished run (`home`) and what the run printed. Read it; write to a copy.
+
+    For how many seconds the run had the lock is in `seconds.txt`.
+    """
     return once("finished", lambda folder: _finish(folder, "--customers", CUSTOMERS))
 
 
 @pytest.fixture(scope="session")
-def cli_once() -> Callable[..., Callable[[Path], None]]:
-    """What `once` is given to make the HOME of a run with these words."""
+def offline(once: Once) -> Path:
+    """As `finished`, of a process in which every attempt to connect is an error."""
+
+    def fill(folder: Path) -> None:
+        (folder / "sitecustomize.py").write_text(
+            "import socket\n"
+            "def refuse(self, address, *rest):\n"
+            "    raise OSError(f'a connection to {address} was tried')\n"
+            "socket.socket.connect = refuse\n"
+            "socket.socket.connect_ex = refuse\n",
+            encoding="utf-8",
+        )
+        _finish(folder, "--customers", CUSTOMERS, env={"PYTHONPATH": str(folder)})
+
+    return once("offline", fill)
+
+
+@pytest.fixture(scope="session")
+def grown(once: Once, finished: Path) -> Path:
+    """The finished HOME after 70 more customers were assigned to its segments (`home`). Read it; write to a copy."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(finished / "home", folder / "home")
+        _finish_here(folder, "--job", "assign", "--customers", CUSTOMERS + 70)
+
+    return once("grown", fill)
+
+
+Fill = Callable[..., Callable[[Path], None]]
+
+
+@pytest.fixture(scope="session")
+def quick_once() -> Fill:
+    """What `once` is given to make the HOME of a run with these words, in this process."""
 
     def fill(*words: object, env: Mapping[str, str] | None = None) -> Callable[[Path], None]:
-        return lambda folder: _finish(folder, *words, env=env)
+        return lambda folder: _finish_here(folder, *words, env=env)
 
     return fill
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_the_campaigns_job_begins_at_the_choice_and_fits_nothing(definitions: dg
     assert {"campaigns/product_choices", "campaigns/product_segment_matches", "campaigns/next_best_products",
             "campaigns/email_drafts", "brief", "published"} <= keys  # fmt: skip
     assert not {key for key in keys if key.startswith(("raw/", "clean/", "features/", "segments/"))}
-    assert set(JOBS) == {job.name for job in definitions.resolve_all_job_defs()} - {"__ASSET_JOB"}
+    # Sending is asked for by name and by its sensor, and is no way to run the graph.
+    others = {"__ASSET_JOB", "send_campaign"}
+    assert set(JOBS) == {job.name for job in definitions.resolve_all_job_defs()} - others
 
 
 def test_every_asset_has_a_description_a_group_an_owner_and_kinds(definitions: dg.Definitions) -> None:
@@ -87,6 +90,7 @@ def test_workspace_and_project_name_the_same_location() -> None:
     assert location["module_name"] == f"{project['root_module']}.definitions"
 
 
+@functools.cache
 def _imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

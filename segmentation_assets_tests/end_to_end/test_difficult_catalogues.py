@@ -21,8 +21,7 @@ from segmentation_assets.settings import Home
 from segmentation_assets.state.choices import choices_in_force
 from segmentation_assets.state.store import open_state
 
-# One shop is made for all of them, so one worker takes them all.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("catalogues")]
+pytestmark = pytest.mark.slow
 
 AS_OF = dt.date(2026, 6, 30)
 CUSTOMERS, DAYS = 900, 3 * 365
@@ -203,12 +202,12 @@ def tables() -> dict[str, list[Row]]:
 
 
 @pytest.fixture(scope="module")
-def difficult(once: Any, cli_once: Any, tables: dict[str, list[Row]]) -> Path:
+def difficult(once: Any, quick_once: Any, tables: dict[str, list[Row]]) -> Path:
     """A folder with the shop (`shop`) and the HOME of a finished run on it (`home`). Read it; write to a copy."""
 
     def fill(folder: Path) -> None:
         write(folder / "shop", tables)
-        cli_once("--source", folder / "shop", env=SMALL)(folder)
+        quick_once("--source", folder / "shop", env=SMALL)(folder)
 
     return Path(once("difficult-catalogue", fill))
 
@@ -527,7 +526,7 @@ def test_campaigns_are_made_of_what_a_marketer_chooses_until_it_is_cleared(
     ended = cli("products", "choose", "B5", "G5", "--discount", "0.1", "--home", place)
     assert ended.code == 0, ended.words
     assert f"`segmentation run --job campaigns --home {place}`" in ended.words
-    ended = cli("run", "--job", "campaigns", "--home", place, env=SMALL)
+    ended = quick("run", "--job", "campaigns", "--home", place, env=SMALL)
     assert ended.code == 0, ended.words
     assert read(published, f"{kept} order by 1") == [("B5", 0.1, None, "state"), ("G5", 0.1, None, "state")]
     assert offered(read, place) == dict.fromkeys(OFFERS, chosen)

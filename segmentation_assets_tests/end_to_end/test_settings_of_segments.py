@@ -21,13 +21,13 @@ algorithm = "mixture"
 
 @pytest.mark.slow
 def test_another_algorithm_is_a_new_version_with_its_moves_and_a_rule_takes_the_clusters_place(
-    cli: Any, home: Path, tmp_path: Path, read: Any
+    quick: Any, home: Path, tmp_path: Path, read: Any
 ) -> None:
     warehouse = home / "warehouse.duckdb"
     before = dict(read(warehouse, "select segment_id, name from segments.taste_model"))
     settings = tmp_path / "rules.toml"
     settings.write_text(SETTINGS, encoding="utf-8")
-    ended = cli("run", "--job", "recluster", "--home", home, env={"SEGMENTATION_SETTINGS": str(settings)})
+    ended = quick("run", "--job", "recluster", "--home", home, env={"SEGMENTATION_SETTINGS": str(settings)})
     assert ended.code == 0, ended.words
 
     # The mixture is another fit: a new version, every id kept with its name or declared ended, and the moves between.

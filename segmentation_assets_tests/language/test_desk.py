@@ -681,6 +681,7 @@ def test_what_is_cancelled_can_finish_giving_back_its_connection(
     assert given_back == [f"{run} thing 1", f"{run} thing 2"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_leaves_calls_marked_as_sent_and_gives_back_connections(
     ledger: StateLedger, run: str, about: Callable[[int], list[Task[Line]]]
 ) -> None:

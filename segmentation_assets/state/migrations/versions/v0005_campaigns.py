@@ -59,6 +59,7 @@ def upgrade() -> None:
         ),
     )  # fmt: skip
     op.create_index("ix_sends_campaign_id_status_next_try_at", "sends", ["campaign_id", "status", "next_try_at"])
+    op.create_index("ix_sends_campaign_id_address_hash", "sends", ["campaign_id", "address_hash"])
     op.create_index("ix_sends_customer_id", "sends", ["customer_id"])
     op.create_table(
         "send_events",

@@ -1,0 +1,445 @@
+"""From an approved campaign to the outbox, and from the outbox to a dispatcher that can send it.
+
+What belongs here: starting a campaign, the dry run, and putting a dispatcher's parts together from settings and stores
+(addresses from `people`, consent from the published copy, messages from the frozen content). What does not: whether a
+campaign is approved (`approval`), and sending (`dispatcher`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import polars as pl
+
+from segmentation_assets.delivery.campaign import send_id
+from segmentation_assets.delivery.clock import Clock, open_clock
+from segmentation_assets.delivery.dispatcher import (
+    Build,
+    Contact,
+    ContactsBusyError,
+    Dispatcher,
+    Gate,
+    Limits,
+    ReadContacts,
+)
+from segmentation_assets.delivery.keys import SecretKey, open_key
+from segmentation_assets.delivery.tables import TABLE_TYPES
+from segmentation_assets.delivery.tokens import TokenSigner, message_urls
+from segmentation_assets.delivery.transports import (
+    ENV_PASSWORD,
+    EmlTransport,
+    Letter,
+    SmtpServer,
+    SmtpTransport,
+    Transport,
+)
+from segmentation_assets.messaging.content import CampaignContent, Recipient
+from segmentation_assets.settings import Home, Settings, SettingsError
+from segmentation_assets.state.campaigns import CampaignRecord, get_campaign, list_campaigns, newest_approvals
+from segmentation_assets.state.outbox import NewSend, OutboxError, QueuedSend, fill_sends, suppressed_kinds
+from segmentation_assets.state.store import StateStore
+from segmentation_assets.warehouse.connection import Engine, WarehouseBusyError, WarehouseMissingError, connect
+
+if TYPE_CHECKING:
+    from segmentation_assets.messaging.dkim_signing import DkimSigner
+
+_PLAN = "delivery/plan"
+_ARMS: Mapping[str, str] = {"send": "treated", "control": "control", "hold_out": "hold_out"}
+#: The port of the local catcher, where the settings name that of a mail server.
+CATCHER_PORT = 1025
+_SUBMISSION_PORT = 587
+_DRY_BATCH = 1000
+#: A scheduled campaign whose sending failed is asked for again this many times in a row at most.
+MOST_FAILURES = 3
+#: Reading a batch of contacts needs no more, and leaves the cores to those who work.
+_SMALL_ENGINE = 1
+
+
+@dataclass(frozen=True)
+class Started:
+    """A campaign that may be sent. `filled` counts the rows put into the outbox now; 0 when it was begun before."""
+
+    campaign: CampaignRecord
+    filled: int
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a dry run found: who is to be written to, the files written, and the others by reason."""
+
+    planned: int
+    written: int
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+# --- starting ----------------------------------------------------------------------------------------------------
+
+
+def start_campaign(
+    store: StateStore,
+    campaign_id: str,
+    plan: pl.DataFrame,
+    *,
+    key_path: Path,
+    now: dt.datetime,
+    approved: Callable[[], CampaignRecord],
+) -> Started:
+    """Put an approved campaign into the outbox, once, and mark it as sending; a campaign begun before just goes on.
+
+    `plan` holds rows of `delivery/plan` (those of other campaigns are not looked at); `approved` returns the campaign
+    or raises ApprovalError. Customers with the decision send wait for their message, control and hold-out become
+    ghosts, and so does everybody in an A/A trial. KeyMismatchError where the key is not this HOME's; OutboxError
+    before the start, after the end, and where nobody is to be written to.
+    """
+    open_key(key_path, store)
+    campaign = approved()
+    if now >= campaign.not_after:
+        raise OutboxError(
+            f"Campaign {campaign_id} was to be sent until {campaign.not_after:%Y-%m-%d %H:%M} UTC, and it is "
+            f"{now:%Y-%m-%d %H:%M}. `segmentation run` plans it anew."
+        )
+    if campaign.status == "sending":
+        return Started(campaign, 0)
+    if now < campaign.starts_at:
+        raise OutboxError(
+            f"Campaign {campaign_id} starts at {campaign.starts_at:%Y-%m-%d %H:%M} UTC, and it is "
+            f"{now:%Y-%m-%d %H:%M}. Send it then."
+        )
+    rows = _of_campaign(plan, campaign_id)
+    if not campaign.is_aa and not (rows["decision"] == "send").any():
+        raise OutboxError(
+            f"Nobody is to be written to in campaign {campaign_id}, so it was not begun. `segmentation plan` says why."
+        )
+    filled = fill_sends(
+        store, campaign_id, _new_sends(rows, campaign), now=now, is_aa=campaign.is_aa, digests=campaign.digests
+    )
+    return Started(replace(campaign, status="sending"), filled)
+
+
+def _of_campaign(plan: pl.DataFrame, campaign_id: str) -> pl.DataFrame:
+    """The plan's rows of those who are in the campaign, whether written to or left out."""
+    if lacking := set(TABLE_TYPES[_PLAN]) - set(plan.columns):
+        raise OutboxError(f"The plan lacks the columns {', '.join(sorted(lacking))}. `segmentation run` renews it.")
+    return plan.filter((pl.col("campaign_id") == campaign_id) & pl.col("decision").is_in(list(_ARMS)))
+
+
+def _new_sends(rows: pl.DataFrame, campaign: CampaignRecord) -> Iterator[NewSend]:
+    columns = (
+        rows.select(
+            "customer_id", "decision", pl.col("variant", "timezone", "product_ids").fill_null(""),
+            pl.col("not_before").fill_null(campaign.starts_at),
+            pl.min_horizontal(pl.col("not_after").fill_null(campaign.not_after), pl.lit(campaign.not_after)),
+        )
+    )  # fmt: skip
+    for customer_id, decision, variant, timezone, product_ids, not_before, not_after in columns.iter_rows():
+        yield NewSend(
+            send_id(campaign.campaign_id, customer_id), customer_id, _ARMS[decision], variant, timezone, product_ids,
+            not_before, not_after,
+        )  # fmt: skip
+
+
+def read_campaign_plan(con: duckdb.DuckDBPyConnection, campaign_id: str) -> pl.DataFrame:
+    """The plan's rows of one campaign, sorted by customer, from the published copy."""
+    columns = ", ".join(TABLE_TYPES[_PLAN])
+    return con.sql(
+        f"select {columns} from delivery.plan where campaign_id = ? order by customer_id", params=[campaign_id]
+    ).pl()
+
+
+def home_clock(store: StateStore, con: duckdb.DuckDBPyConnection) -> Clock:
+    """The clock of the HOME whose published copy `con` reads."""
+    source, as_of = con.execute("select source, as_of from raw.source").fetchall()[0]
+    return open_clock(store, source, as_of)
+
+
+def start_published(place: Home, settings: Settings, store: StateStore, campaign_id: str) -> tuple[Started, Clock]:
+    """`start_campaign` with the plan, the approval and the clock of a HOME."""
+    from segmentation_assets.delivery.approval import Digests, current_digests, require_approval
+
+    with connect(place.published, read_only=True) as con:
+        clock = home_clock(store, con)
+        now = clock()
+        known = get_campaign(store, campaign_id)
+        is_begun = known is not None and known.status == "sending"
+        if is_begun:  # what was frozen is sent; what is published now may be of another day
+            current, plan = Digests("", "", "", ""), pl.DataFrame()
+        else:
+            current, plan = current_digests(con, store, campaign_id, settings), read_campaign_plan(con, campaign_id)
+    started = start_campaign(
+        store, campaign_id, plan, key_path=place.secret_key, now=now,
+        approved=lambda: require_approval(store, campaign_id, now, current),
+    )  # fmt: skip
+    return started, clock
+
+
+# --- the parts of a dispatcher -----------------------------------------------------------------------------------
+
+
+def make_dispatcher(
+    place: Home,
+    settings: Settings,
+    store: StateStore,
+    campaign: CampaignRecord,
+    clock: Clock,
+    *,
+    tell: Callable[[Mapping[str, int]], None] | None = None,
+    most: int | None = None,
+    limits: Limits | None = None,
+) -> Dispatcher:
+    """The dispatcher of a campaign that was started, as the settings say. SettingsError where they cannot send."""
+    from segmentation_assets.delivery.events import fold_spool
+
+    key = open_key(place.secret_key, store)
+    content = CampaignContent.from_json(campaign.content)
+    return Dispatcher(
+        store,
+        campaign.campaign_id,
+        place.journal,
+        transport=live_transport(settings, content),
+        build=message_builder(content, key, clock, dkim_signer(settings)),
+        read_contacts=contact_reader(place, settings),
+        gate=make_gate(settings, key),
+        limits=limits or Limits.of(settings.delivery),
+        clock=clock,
+        refresh=lambda: fold_spool(place.spool, store),
+        tell=tell,
+        most=most,
+    )
+
+
+def make_gate(settings: Settings, key: SecretKey) -> Gate:
+    """The last look at an address, as the settings say."""
+    from segmentation_assets.messaging.address import ascii_address
+
+    allowed = None
+    if not settings.delivery.is_production:
+        allowed = frozenset(domain.lower() for domain in settings.delivery.allowed_domains)
+    return Gate(ascii_address, lambda address: key.hash_address(address.lower()), allowed)
+
+
+def live_transport(settings: Settings, content: CampaignContent) -> Callable[[], Transport]:
+    """What makes a connection to the mail server or the catcher. SettingsError where the settings name neither."""
+    delivery = settings.delivery
+    ehlo_name = content.sender.address.rpartition("@")[2] or "localhost"
+    if delivery.transport == "file":
+        raise SettingsError(
+            'delivery.transport is "file", which writes files and sends nothing: that is what --dry-run does. Set it '
+            'to "catcher" (and start `segmentation catcher`) or to "smtp" to send.'
+        )
+    if delivery.transport == "catcher":
+        port = CATCHER_PORT if delivery.smtp_port == _SUBMISSION_PORT else delivery.smtp_port
+        server = SmtpServer("127.0.0.1", port, "none", ehlo_name=ehlo_name)
+    else:
+        server = SmtpServer(
+            delivery.smtp_host, delivery.smtp_port, delivery.smtp_security, delivery.smtp_user,
+            os.environ.get(ENV_PASSWORD, ""), ehlo_name,
+        )  # fmt: skip
+    return lambda: SmtpTransport(server)
+
+
+def message_builder(content: CampaignContent, key: SecretKey, clock: Clock, signer: DkimSigner | None = None) -> Build:
+    """What builds a row's message of the frozen content. ValueError where the row's subject arm is not in it."""
+    from segmentation_assets.messaging.message import MessageBuilder
+
+    tokens = TokenSigner(key)
+    builders = {one.variant: MessageBuilder(content, one.variant, signer) for one in content.variants}
+    sender, public_url, links = content.sender.bounce_address, content.sender.public_url, len(content.links)
+    domain = content.sender.address.rpartition("@")[2]
+
+    def build(row: QueuedSend, recipient: Recipient) -> Letter:
+        builder = builders.get(row.variant)
+        if builder is None:
+            raise ValueError(f"Subject arm {row.variant!r} is not in campaign {content.campaign_id}.")
+        raw = builder.build(
+            recipient, message_urls(tokens, public_url, row.send_id, links),
+            message_id=f"<{row.send_id}@{domain}>", date=clock(),
+        )  # fmt: skip
+        return Letter(row.send_id, sender, recipient.address, raw)
+
+    return build
+
+
+def dkim_signer(settings: Settings) -> DkimSigner | None:
+    """The signer the settings name; None where they name none. SettingsError where the key cannot be read."""
+    sender = settings.sender
+    if not sender.dkim_domain:
+        return None
+    from segmentation_assets.messaging.dkim_signing import DkimSigner
+
+    try:
+        pem = Path(sender.dkim_key_file).expanduser().read_bytes()
+    except OSError as error:
+        raise SettingsError(f"sender.dkim_key_file cannot be read ({error.strerror}), so nothing was sent.") from None
+    return DkimSigner(sender.dkim_domain, sender.dkim_selector, pem)
+
+
+def contact_reader(place: Home, settings: Settings) -> ReadContacts:
+    """What reads contact details from `people` and consent from the published copy, opened briefly for each batch.
+
+    A customer who is in neither, or in one alone, is gone. ContactsBusyError while a run holds the personal data.
+    """
+    engine = Engine(_SMALL_ENGINE, settings.engine.memory_limit, settings.engine.wait_seconds)
+
+    def read(customer_ids: Sequence[str]) -> Mapping[str, Contact]:
+        if not place.people.exists():
+            raise WarehouseMissingError(f"There are no contact details in {place.path}. `segmentation run` loads them.")
+        try:
+            with connect(place.published, read_only=True, people=place.people, engine=engine) as con:
+                rows = con.execute(
+                    "select c.customer_id, c.email, c.first_name, coalesce(r.has_consent, false), "
+                    "coalesce(r.has_unsubscribed, false) "
+                    "from people.contacts as c join features.reachability as r on r.customer_id = c.customer_id "
+                    "where c.customer_id in (select unnest(?::varchar[]))",
+                    [list(customer_ids)],
+                ).fetchall()
+        except WarehouseBusyError as error:
+            raise ContactsBusyError(str(error)) from None
+        return {
+            customer_id: Contact(email, first_name, None, has_consent, has_unsubscribed)
+            for customer_id, email, first_name, has_consent, has_unsubscribed in rows
+        }
+
+    return read
+
+
+# --- sending without a person at the keyboard -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SendAttempt:
+    """An earlier request to send: its run and how it ended (`ok`, `failed` or `in flight`)."""
+
+    run_id: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class SendRequest:
+    """A campaign to send now; `attempt` counts the requests under its approval from 1."""
+
+    campaign_id: str
+    approval_id: int
+    attempt: int
+
+
+def scheduled_campaigns(store: StateStore) -> list[tuple[CampaignRecord, int]]:
+    """Campaigns that a person approved to be sent when their time comes, with the approval, that are not done."""
+    approvals = newest_approvals(store)
+    return [
+        (campaign, approvals[campaign.campaign_id].approval_id)
+        for campaign in list_campaigns(store)
+        if campaign.is_scheduled and campaign.status in ("approved", "sending") and campaign.campaign_id in approvals
+    ]
+
+
+def decide_sends(
+    scheduled: Sequence[tuple[CampaignRecord, int]],
+    attempts: Mapping[tuple[str, int], Sequence[SendAttempt]],
+    next_due: Mapping[str, dt.datetime | None],
+    now: dt.datetime,
+) -> tuple[list[SendRequest], str]:
+    """Which campaigns to send now, and why the others are not.
+
+    `attempts` are the requests made so far by campaign and approval, oldest first; `next_due` is when the next row of
+    a campaign that is being sent is due. A campaign is asked for when its start has come, and again while rows of it
+    are due; after three requests in a row that failed a person has to look.
+    """
+    requests: list[SendRequest] = []
+    reasons: list[str] = []
+    for campaign, approval_id in scheduled:
+        name = campaign.campaign_id
+        made = attempts.get((name, approval_id), ())
+        due = campaign.starts_at if campaign.status == "approved" else next_due.get(name)
+        running = [attempt.run_id for attempt in made if attempt.outcome == "in flight"]
+        failed = 0
+        for attempt in reversed(made):
+            if attempt.outcome != "failed":
+                break
+            failed += 1
+        if running:
+            reasons.append(f"{name}: run {running[-1]} is sending it.")
+        elif now >= campaign.not_after and campaign.status == "approved":
+            reasons.append(f"{name}: it was to be sent until {campaign.not_after:%Y-%m-%d %H:%M} UTC.")
+        elif due is None:
+            reasons.append(f"{name}: nothing of it waits.")
+        elif due > now:
+            reasons.append(f"{name}: due at {due:%Y-%m-%d %H:%M} UTC.")
+        elif failed >= MOST_FAILURES:
+            reasons.append(
+                f"{name}: {failed} requests in a row failed, the last in run {made[-1].run_id}. Mend its cause, then "
+                f"`segmentation send {name} --live`."
+            )
+        else:
+            requests.append(SendRequest(name, approval_id, len(made) + 1))
+    words = " ".join((f"{len(requests)} of {len(scheduled)} scheduled campaigns to send.", *reasons))
+    return requests, f"{words} It is {now:%Y-%m-%d %H:%M} UTC."
+
+
+# --- the dry run -------------------------------------------------------------------------------------------------
+
+
+def dry_run(
+    store: StateStore,
+    campaign_id: str,
+    plan: pl.DataFrame,
+    *,
+    folder: Path,
+    build: Build,
+    read_contacts: ReadContacts,
+    gate: Gate,
+    most: int | None = None,
+) -> DryRun:
+    """Write the messages a campaign would send as FOLDER/SEND_ID.eml; nothing is sent and no state is changed.
+
+    The same looks as before sending: consent, address, suppression, one message for an address. Quiet hours and the
+    end do not count. `most` ends after that many files.
+    """
+    rows = _of_campaign(plan, campaign_id).filter(pl.col("decision") == "send").sort("customer_id")
+    transport = EmlTransport(folder)
+    transport.ready()
+    skipped: Counter[str] = Counter()
+    used: set[str] = set()
+    written = 0
+    for batch in rows.iter_slices(_DRY_BATCH):
+        contacts = read_contacts(batch["customer_id"].to_list())
+        found = [(row, *gate.address(contacts.get(row["customer_id"]))) for row in batch.iter_rows(named=True)]
+        hashes = {row["customer_id"]: gate.hash_address(address) for row, address, reason in found if not reason}
+        with store.session() as session:
+            kinds = suppressed_kinds(session, list(hashes), list(hashes.values()))
+        for row, address, why in found:
+            customer_id = row["customer_id"]
+            address_hash = hashes.get(customer_id, "")
+            kind = kinds.get(("customer", customer_id)) or kinds.get(("address", address_hash))
+            reason = why or (f"suppressed_{kind}" if kind else "duplicate_address" if address_hash in used else "")
+            if reason:
+                skipped[reason] += 1
+                continue
+            if most is not None and written >= most:
+                return DryRun(rows.height, written, dict(skipped))
+            used.add(address_hash)
+            queued = QueuedSend(
+                send_id(campaign_id, customer_id), customer_id, row["variant"] or "", row["timezone"] or "",
+                tuple(filter(None, (row["product_ids"] or "").split(","))), 0, row["not_after"],
+            )  # fmt: skip
+            contact = contacts[customer_id]
+            try:
+                letter = build(queued, Recipient(address, contact.first_name, contact.language, queued.product_ids))
+            except ValueError:
+                skipped["not_built"] += 1
+                continue
+            transport.send(letter)
+            written += 1
+    return DryRun(rows.height, written, dict(skipped))
+
+
+def outbox_folder(place: Home, campaign_id: str) -> Path:
+    """Where a dry run writes the messages of a campaign."""
+    return place.outbox / re.sub(r"[^\w.-]", "_", campaign_id).lstrip(".")
