@@ -29,7 +29,9 @@ _LEAVES = (
     "profiles/profile_facts", "profiles/strategies", "profiles/audience_members", "campaigns/draft_facts",
     "campaigns/match_choices", "campaigns/match_backtest", "campaigns/next_best_products",
     "campaigns/product_affinity", "language/model_calls",
-    "clean/reviews", "clean/payments", "clean/contact_flags",
+    "clean/reviews", "clean/payments", "clean/contact_flags", "delivery/plan", "delivery/campaign_plans",
+    "delivery/plan_reasons", "results/campaign_results", "results/campaign_verdicts", "results/segment_results",
+    "results/pooled_results", "features/engagement",
 )  # fmt: skip
 
 

@@ -129,10 +129,12 @@ def lay_out(copy: Copy, facts: FactBook, language: str = "en", brand: Brand = PL
     lines = [
         greeting, "", said["opening"], "",
         *(line for product in products for line in (f"- {product['name']}: {product['price']}", f"  {product['url']}")),
-        # Empty, it is the blank line before the offer; filled in, it brings one before itself and one behind.
-        "[[next_products]]",
+        "",
         said["offer"], "",
-        f"{said['call_to_action']}: [[campaign_url]]", "",
+        f"{said['call_to_action']}: [[campaign_url]]",
+        # After the offer, which is not about these. Empty, it is the blank line before the closing words; filled in, it
+        # brings one before itself and one behind.
+        "[[next_products]]",
         said["closing"], "",
         SIGN_OFF, "[[shop_name]]", "",
         "-- ", WHY, "Unsubscribe: [[unsubscribe_url]]", "[[postal_address]]", "",

@@ -163,7 +163,7 @@ class NextProducts:
 
 
 _BLOCK = (
-    '<p class="ink" style="margin:18px 0 6px;font-size:16px;line-height:22px;font-weight:600;color:#1f2933;">'
+    '<p class="ink" style="margin:26px 0 8px;font-size:16px;line-height:22px;font-weight:600;color:#1f2933;">'
     '{heading}</p>\n<table role="presentation" style="width:100%;border-collapse:collapse;"><tbody>\n{rows}</tbody>'
     "</table>"
 )
