@@ -32,7 +32,10 @@ EXAMPLE = PROJECT_ROOT / "examples" / "bring_your_own"
 COMMAND = Path(sys.executable).with_name("segmentation")
 
 #: Stages in the order README tells them; the graph's groups.
-STAGES = ("raw", "clean", "quality", "features", "value", "segments", "profiles", "campaigns", "language", "publish")
+STAGES = (
+    "raw", "clean", "quality", "features", "value", "segments", "profiles", "campaigns", "delivery", "results",
+    "language", "publish",
+)  # fmt: skip
 
 
 def blocks(language: str) -> list[str]:
@@ -181,6 +184,10 @@ def test_every_file_and_folder_readme_names_exists(assets: dict[str, list[str]])
         "../shared/data",  # beside the repository, on machines that have it
         "defs/",
         "orchestration/",  # of the package, named beside it
+        "/webhooks/NAME",
+        "/api/v1",
+        "api/docs",  # of the service
+        "HOME/certificates",
         "sql/STAGE/NAME.sql",
         "sql/checks/SCHEMA/TABLE/RULE.sql",
     }
@@ -208,10 +215,10 @@ def test_every_shipped_source_is_told() -> None:
     assert told == {path.parent.name for path in (SQL_ROOT / "sources").glob("*/source.toml")}
 
 
-def test_six_questions_of_analysts_are_told_as_their_files_ask_them() -> None:
+def test_seven_questions_of_analysts_are_told_as_their_files_ask_them() -> None:
     told = {code(row[1])[0]: row[0] for row in table_rows("question", "file")}
     files = {f"sql/analyst/{path.name}": path for path in (SQL_ROOT / "analyst").glob("*.sql")}
-    assert len(files) == 6
+    assert len(files) == 7
     asked = {name: read_header(path.read_text(encoding="utf-8"))[0] for name, path in files.items()}
     assert {name: text[: text.index("?") + 1] for name, text in asked.items()} == told
 

@@ -17,7 +17,7 @@ QUESTIONS = sorted((SQL_ROOT / "analyst").glob("*.sql"))
 # Tables of other stages that the questions read, as small as they can be: anna is Loyal · Coffee, eve and ben are
 # Occasional (ben's taste is unknown), cara and fay never bought.
 _OTHER_STAGES = """
-create schema segments; create schema quality; create schema campaigns;
+create schema segments; create schema quality; create schema campaigns; create schema results;
 create table segments.stage_assignments as select customer_id,
     case customer_id when 'anna' then 'S1' when 'ben' then 'S2' when 'eve' then 'S2' else 'S0' end as segment_id
     from features.customer_features;
@@ -50,6 +50,14 @@ create table campaigns.product_segment_matches as
         ('P3', 'T1', 'loyal', 'S1', 2.0, 0.0, 1, 1, 0.3, 0.1, 0.6, 9.9, true)
     ) t(product_id, taste_segment_id, stage_group, stage_segment_ids, activity_floor, discount_share,
         audience_customers, reachable_customers, expected_buyers, low, high, expected_margin_amount, beats_baseline);
+create table results.campaign_verdicts as
+    select 'K1' as campaign_id, 'Spring' as name, 'past' as origin, timestamp '2024-03-01' as started_at,
+        900 as treated_customers, 100 as control_customers, true as is_experiment, false as is_early_look,
+        'repeat' as decision, 'Repeat it.' as sentence;
+create table results.campaign_results as
+    select * from (values ('K1', 'treated', 'buyers', 0.2, 0.1, 0.1, 0.03, 0.15),
+        ('K1', 'treated', 'clicks', 0.05, null, null, 0.04, 0.06))
+    t(campaign_id, arm, metric, treated_value, control_value, effect, low, high);
 """
 
 
@@ -67,8 +75,8 @@ def _ask(con: duckdb.DuckDBPyConnection, question: str) -> list[tuple[Any, ...]]
     return con.execute(load_model(SQL_ROOT / "analyst" / f"{question}.sql").query).fetchall()
 
 
-def test_there_are_six_questions() -> None:
-    assert len(QUESTIONS) == 6
+def test_there_are_seven_questions() -> None:
+    assert len(QUESTIONS) == 7
 
 
 @pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
@@ -91,7 +99,7 @@ def test_the_header_asks_the_question_and_names_the_columns_of_the_answer(
 @pytest.mark.parametrize("path", QUESTIONS, ids=lambda path: path.stem)
 def test_questions_read_published_tables_only(path: Path) -> None:
     schemas = {parent.split("/")[0] for parent in load_model(path).parents}
-    assert schemas <= {"features", "segments", "profiles", "campaigns", "quality"}
+    assert schemas <= {"features", "segments", "profiles", "campaigns", "quality", "results"}
 
 
 def test_the_best_segments_come_first(published: duckdb.DuckDBPyConnection) -> None:

@@ -66,6 +66,15 @@ BROKEN: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         "update features.reachability set is_reachable = true",
         [("cara",), ("eve",), ("fay",)],  # a minor, consent after the as-of date, unsubscribed
     ),
+    "profiling_opt_outs/one_row_per_customer": (
+        "insert into features.profiling_opt_outs values ('ben', now()), ('ben', now()), ('eve', null)",
+        [("ben",), ("eve",)],
+    ),
+    "customer_features/nobody_who_opted_out": (
+        "insert into features.profiling_opt_outs values ('ben', now()); "
+        "update features.reachability set is_opted_out = true where customer_id = 'ben'",
+        [("ben",)],
+    ),
     "customer_features/one_row_per_customer": (
         "insert into features.customer_features select * from features.customer_features where customer_id = 'ben'; "
         "delete from features.customer_features where customer_id = 'cara'",
@@ -122,7 +131,8 @@ def _name(path: Path) -> str:
 
 
 def test_every_check_of_the_features_is_shown_failing() -> None:
-    assert sorted(BROKEN) == sorted(_name(path) for path in CHECKS.rglob("*.sql"))
+    elsewhere = {"engagement"}  # with the other tables that are made of sends and events
+    assert sorted(BROKEN) == sorted(_name(path) for path in CHECKS.rglob("*.sql") if path.parent.name not in elsewhere)
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
