@@ -179,6 +179,8 @@ def features(shop: Shop) -> None:
         create_from_frame(con, "features/product_guards", guards)
         rule = pl.DataFrame({"unknown_age_is_minor": [privacy.unknown_age_is_minor]})
         create_from_frame(con, "features/age_rule", rule)
+        nobody = pl.DataFrame(schema={"customer_id": pl.String, "opted_out_at": pl.Datetime("us")})
+        create_from_frame(con, "features/profiling_opt_outs", nobody)
         _build(con, load_models("features"))
 
 

@@ -20,6 +20,7 @@ from rich.table import Table
 from segmentation_assets.cli_drafts import drafts_app, plan
 from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.cli_products import products_app
+from segmentation_assets.cli_rights import add_commands as add_rights
 from segmentation_assets.cli_send import catcher, outbox_app, send
 from segmentation_assets.cli_serve import serve
 from segmentation_assets.cli_shared import (
@@ -31,6 +32,7 @@ from segmentation_assets.cli_shared import (
     sentences,
     wide_console,
 )
+from segmentation_assets.cli_simulate import simulate
 from segmentation_assets.language.providers.choice import choose_provider, shown_url
 from segmentation_assets.settings import (
     Home,
@@ -337,6 +339,8 @@ app.command()(send)
 app.add_typer(outbox_app, name="outbox")
 app.command()(catcher)
 app.command()(serve)
+app.command()(simulate)
+add_rights(app)
 app.add_typer(make_ai_app(run), name="ai")
 
 

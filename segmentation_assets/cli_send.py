@@ -137,7 +137,7 @@ def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str
     with _possible_errors():
         done = outbox.dry_run(
             store, campaign_id, plan, folder=folder, gate=outbox.make_gate(settings, key), most=limit,
-            build=outbox.message_builder(content, key, clock, outbox.dkim_signer(settings)),
+            build=outbox.message_builder(content, key.for_samples(), clock, outbox.dkim_signer(settings)),
             read_contacts=outbox.contact_reader(place, settings),
         )  # fmt: skip
     out.print(

@@ -131,7 +131,8 @@ contact_history = sql_table("delivery/contact_history", _GROUP)
 _KINDS = ", ".join(f"'{kind}'" for kind in SUPPRESSION_KINDS)
 _CUSTOMERS = f"""
 select
-    c.customer_id, c.timezone, r.has_consent, r.has_unsubscribed, s.kind as suppressed_as, r.is_minor, r.is_age_known,
+    c.customer_id, c.timezone, coalesce(r.is_opted_out, false) as is_opted_out, r.has_consent, r.has_unsubscribed,
+    s.kind as suppressed_as, r.is_minor, r.is_age_known,
     r.is_adult, r.has_valid_email, false as needs_smtputf8, r.is_email_shared, m.taste_segment_id, m.stage_segment_id,
     m.expected_products, l.expected_orders / nullif(l.horizon_days, 0) as expected_daily_orders, h.messages_in_cap,
     h.messages_since_click, cast(h.last_message_at as date) as last_message_on, h.present_campaign_id,

@@ -18,6 +18,8 @@ from segmentation_assets.orchestration.table_steps import (
 )
 from segmentation_assets.orchestration.warehouse import Warehouse
 from segmentation_assets.segmentation.correlations import rank_correlations
+from segmentation_assets.state.rights import opt_outs
+from segmentation_assets.state.store import open_state
 
 #: Numeric features whose correlations are shown, and how many customers they are computed on.
 _CORRELATED = (
@@ -91,6 +93,25 @@ def product_guards(context: dg.AssetExecutionContext, warehouse: Warehouse) -> C
 def age_rule(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
     """The setting, where SQL can read it."""
     return Computed(pl.DataFrame({"unknown_age_is_minor": [warehouse.settings.privacy.unknown_age_is_minor]}))
+
+
+@computed_tables(
+    "features",
+    TableDeclaration(
+        "features/profiling_opt_outs",
+        "Customers who do not want to be profiled, as the state store holds them (`segmentation opt-out`). They are in "
+        "the clean tables and in the shop's own totals, and in no features, segments, audiences or suggestions.\n\n"
+        "Grain: customer_id",
+        types={"customer_id": "VARCHAR", "opted_out_at": "TIMESTAMP"},
+        texts={"opted_out_at": "Since when (UTC)."},
+        deps=["raw/source"],
+    ),
+)
+def profiling_opt_outs(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Computed:
+    """Copy what the state store knows, so that SQL can leave them out."""
+    with open_state(warehouse.place.state) as store:
+        found = opt_outs(store)
+    return Computed(found, {"customers": found.height})
 
 
 order_lines = sql_table("features/order_lines", "features")

@@ -52,7 +52,7 @@ from segmentation_assets.warehouse.tables import columns_of
 _RFM = "value/customer_rfm"
 _PARENTS = (
     "raw/source", "clean/customers", "features/order_lines", "features/customer_features", "features/customer_shares",
-    "features/product_guards", _RFM,
+    "features/product_guards", "features/profiling_opt_outs", _RFM,
     *(f"segments/{axis}_{part}" for axis in AXES for part in ("model", "assignments")),
 )  # fmt: skip
 PAST_SCHEMA: dict[str, type[pl.DataType]] = {
@@ -190,7 +190,11 @@ def out_of_time(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapp
     with warehouse.get_connection(read_only=True) as con:
         as_of, _ = source_row(con)
         short = {windows: history_reason(con, as_of, windows=windows, days=HORIZON_DAYS) for windows in (1, 2)}
-        signed_up = sign_up_features(con.sql("from clean.customers").pl())
+        signed_up = sign_up_features(
+            con.sql(
+                "from clean.customers where customer_id not in (select customer_id from features.profiling_opt_outs)"
+            ).pl()
+        )
         # Shares by brand would be most of the rows, and where no axis is made of them nobody asks.
         dimensions = sorted({"category", *(d for axis in AXES for d in axis_spec(warehouse, axis).share_dimensions)})
         today = _Day(read_table(con, "features/customer_features", _plain_columns(con)), *[pl.DataFrame()] * 3)

@@ -118,7 +118,7 @@ def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping
         [dict(f.verdict) for f in found] or None,
         schema={name: _POLARS[sql_type] for name, sql_type in TABLE_TYPES["results/campaign_verdicts"].items()},
     )
-    pooled = pooled_results(results, hold_out, primary)
+    pooled = pooled_results(results, hold_out, primary, has_orders=has_orders)
     for campaign_id, sentence in verdicts.filter(decision="check the assignment")[
         "campaign_id", "sentence"
     ].iter_rows():

@@ -83,7 +83,8 @@ def lifetime(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping
         as_of, _ = source_row(con)
         purchases = con.sql(
             "select customer_id, ordered_on, cast(sum(net_amount) as double) as net_amount "
-            "from features.order_lines group by customer_id, ordered_on"
+            "from features.order_lines where customer_id in (select customer_id from features.customer_features) "
+            "group by customer_id, ordered_on"
         ).pl()
         customers = con.sql("select customer_id from features.customer_features").pl()["customer_id"]
     found = estimate_lifetime(purchases, customers, as_of, warehouse.settings.lifetime.horizon_days)

@@ -224,6 +224,16 @@ def findings(
                 "delivery.public_url is an address of this machine: good for a trial, reached by nobody else.",
             )
         )
+    if settings.delivery.transport == "smtp" and not settings.delivery.is_production:
+        found.append(
+            GateFinding(
+                "not_production",
+                "warning",
+                "delivery.is_production is false: only addresses of "
+                f"{', '.join(settings.delivery.allowed_domains) or 'no domain'} (delivery.allowed_domains) are written "
+                "to. Everybody else is skipped, and a campaign is sent once.",
+            )
+        )
     found += (check or message_findings)(proposal.content)
     return list(dict.fromkeys(found))
 
@@ -545,6 +555,11 @@ def _refusal(
         )
     if newest.expires_at is None or newest.expires_at <= now:
         until = told(newest.expires_at) if newest.expires_at else "the start"
+        if campaign.status == "sending":  # which cannot be approved again
+            again = (
+                "What was not sent by then is not sent any more. "
+                f"`segmentation drafts reject {campaign_id} --why ...` closes it."
+            )
         return f"The approval of campaign {campaign_id} by {newest.person} held until {until}. {again}", []
     if campaign.status != "sending" and (changed := current.changed_from(newest.digests)):
         return (

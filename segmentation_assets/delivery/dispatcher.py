@@ -42,6 +42,7 @@ from segmentation_assets.delivery.transports import (
 )
 from segmentation_assets.messaging.content import Recipient
 from segmentation_assets.state.outbox import (
+    Cap,
     Outcome,
     QueuedSend,
     admit,
@@ -128,6 +129,7 @@ class Limits:
     quiet_from_hour: int = 21
     quiet_to_hour: int = 8
     timezone: str = "UTC"
+    cap: Cap | None = None
     patience_seconds: float = 900.0
     pause_seconds: float = 0.5
     batch: int | None = None
@@ -139,6 +141,7 @@ class Limits:
             connections=settings.connections, messages_per_second=settings.messages_per_second, tries=settings.tries,
             breaker_failures=settings.breaker_failures, quiet_from_hour=settings.quiet_from_hour,
             quiet_to_hour=settings.quiet_to_hour, timezone=settings.timezone,
+            cap=Cap(settings.cap_messages, settings.cap_days),
         )  # fmt: skip
 
     @property
@@ -331,7 +334,7 @@ class Dispatcher:
                 continue
             addresses[row.send_id] = address
             candidates.append((row, self._gate.hash_address(address)))
-        refused = admit(self._store, self._campaign_id, candidates, self._clock())
+        refused = admit(self._store, self._campaign_id, candidates, self._clock(), self._limits.cap)
         ready = []
         for row, _ in candidates:
             if reason := refused.get(row.send_id, ""):

@@ -54,6 +54,10 @@ class SecretKey:
         """Keyed hash of a customer's id, for those who are forgotten."""
         return self.hashed("customer", [customer_id])[0]
 
+    def for_samples(self) -> SecretKey:
+        """A key whose tokens are good for nothing: messages to look at must not click or unsubscribe for anybody."""
+        return SecretKey(self.derive("samples"))
+
     @property
     def fingerprint(self) -> str:
         """What is stored to know the key again; it tells nothing about the key."""

@@ -31,6 +31,7 @@ from segmentation_assets.delivery.dispatcher import (
     ReadContacts,
 )
 from segmentation_assets.delivery.keys import SecretKey, open_key
+from segmentation_assets.delivery.rights import forgotten_people
 from segmentation_assets.delivery.tables import TABLE_TYPES
 from segmentation_assets.delivery.tokens import TokenSigner, message_urls
 from segmentation_assets.delivery.transports import (
@@ -61,6 +62,9 @@ _DRY_BATCH = 1000
 MOST_FAILURES = 3
 #: Reading a batch of contacts needs no more, and leaves the cores to those who work.
 _SMALL_ENGINE = 1
+
+#: Campaigns that were begun, one in a line, beside the journals: it outlives a state store that is restored.
+_BEGUN = "begun_campaigns"
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,9 @@ def start_campaign(
             f"{now:%Y-%m-%d %H:%M}. Send it then."
         )
     rows = _of_campaign(plan, campaign_id)
+    forgotten = forgotten_people(store, key_path)
+    if forgotten is not None:  # a plan may be older than what they asked for
+        rows = rows.filter(~pl.col("customer_id").is_in(forgotten.ids_among(rows["customer_id"].to_list())))
     if not campaign.is_aa and not (rows["decision"] == "send").any():
         raise OutboxError(
             f"Nobody is to be written to in campaign {campaign_id}, so it was not begun. `segmentation plan` says why."
@@ -172,12 +179,41 @@ def start_published(place: Home, settings: Settings, store: StateStore, campaign
         if is_begun:  # what was frozen is sent; what is published now may be of another day
             current, plan = Digests("", "", "", ""), pl.DataFrame()
         else:
+            if known is None or known.status not in ("sent", "cancelled"):
+                refuse_forgotten_start(place.journal, campaign_id)
             current, plan = current_digests(con, store, campaign_id, settings), read_campaign_plan(con, campaign_id)
     started = start_campaign(
         store, campaign_id, plan, key_path=place.secret_key, now=now,
         approved=lambda: require_approval(store, campaign_id, now, current),
     )  # fmt: skip
+    remember_start(place.journal, campaign_id)
     return started, clock
+
+
+def remember_start(folder: Path, campaign_id: str) -> None:
+    """Keep outside the state store that a campaign was begun, so that an older copy of the store is noticed."""
+    file = folder / _BEGUN
+    if campaign_id in _begun(file):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as handle:
+        handle.write(f"{campaign_id}\n")
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def refuse_forgotten_start(folder: Path, campaign_id: str) -> None:
+    """OutboxError where a campaign was begun here and the state store does not know it."""
+    if campaign_id in _begun(folder / _BEGUN):
+        raise OutboxError(
+            f"Campaign {campaign_id} was begun in this HOME before, and the state store does not know it: the store is "
+            "an older copy. Sending would write to people twice. Bring back the newer state.sqlite. Only when you are "
+            f"sure that nobody was written to, take its line out of {folder.name}/{_BEGUN} in HOME."
+        )
+
+
+def _begun(file: Path) -> set[str]:
+    return set(file.read_text(encoding="utf-8").split("\n")) - {""} if file.exists() else set()
 
 
 # --- the parts of a dispatcher -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ CUSTOMER_COLUMNS: Mapping[str, pl.DataType] = MappingProxyType(
     {
         "customer_id": pl.String(),
         "timezone": pl.String(),
+        "is_opted_out": pl.Boolean(),
         "has_consent": pl.Boolean(),
         "has_unsubscribed": pl.Boolean(),
         #: Kind of the suppression, null for none.
@@ -81,6 +82,7 @@ CAMPAIGN_COLUMNS: Mapping[str, pl.DataType] = MappingProxyType(
 #: `suppressed_` stands for suppressed_unsubscribe, suppressed_complaint, suppressed_hard_bounce and so on.
 REASONS: Mapping[str, str] = MappingProxyType(
     {
+        "opted_out": "do not want to be profiled, so no campaign is chosen for them.",
         "no_campaign": "in no campaign's audience.",
         "unsubscribed": "unsubscribed or complained, by the shop's own records.",
         "no_consent": "no consent to marketing e-mail.",
@@ -412,6 +414,7 @@ def _excluded(spec: PlanSpec) -> pl.Expr:
     messages = pl.col("messages_in_cap").fill_null(0) + pl.col("present_messages").fill_null(0) - own
     rested_until = pl.col("last_message_on") + pl.duration(days=spec.rest_days)
     conditions: list[tuple[pl.Expr, pl.Expr]] = [
+        (true("is_opted_out"), pl.lit("opted_out")),
         (pl.col("campaign_id").is_null(), pl.lit("no_campaign")),
         (true("has_unsubscribed"), pl.lit("unsubscribed")),
         (~true("has_consent"), pl.lit("no_consent")),

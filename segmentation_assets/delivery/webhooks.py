@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from segmentation_assets.delivery.events import event_id_of, network_hash, user_agent_family
 from segmentation_assets.delivery.keys import SecretKey
-from segmentation_assets.state.events import EventKind, MessageEvent
+from segmentation_assets.state.events import SUPPRESSING, EventKind, MessageEvent
 
 Provider = Literal["sendgrid", "postmark", "ses", "mailgun"]
 #: Where each provider's secret is, and the one name for it in sentences.
@@ -279,8 +279,14 @@ class WebhookReader:
         self, provider: Provider, kind: EventKind | None, send_id: str | None, own_id: str, at: dt.datetime | None,
         user_agent: str, address: str,
     ) -> MessageEvent | None:  # fmt: skip
-        """The event; None for a kind that is not kept, a send that is not ours, or without an id or a time."""
-        if kind is None or send_id is None or not own_id or at is None:
+        """The event; None for a kind that is not kept, a send that is not ours, or without an id or a time.
+
+        A refusal needs no id: SendGrid leaves it out of unsubscribes at times, and its moment tells it as well.
+        """
+        if kind is None or send_id is None or at is None:
+            return None
+        own_id = own_id or (at.isoformat() if kind in SUPPRESSING else "")
+        if not own_id:
             return None
         is_human = kind in ("open", "click", "unsubscribe")
         return MessageEvent(
@@ -385,7 +391,8 @@ def _entries(value: Any) -> list[Mapping[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return str(value) if isinstance(value, (str, int)) else ""
+    """A text or number as text. JSON may hold half a surrogate pair, which is no text and cannot be hashed."""
+    return str(value).encode("utf-8", "replace").decode() if isinstance(value, (str, int)) else ""
 
 
 def _send_id(*candidates: Any) -> str | None:

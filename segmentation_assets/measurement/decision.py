@@ -6,6 +6,7 @@ What belongs here: reading the primary metric's row, in plain words with its num
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -118,8 +119,14 @@ def _open(row: Mapping[str, Any], found: str, worthwhile: float | None) -> tuple
         start += ", and the window has not ended: wait for its end"
     # The standard error is that of so many customers; with the right number it is small enough for the target.
     total = needed_for_precision(customers, row["standard_error"], target) if target > 0 else None
+    if total is None and target > 0 and math.isfinite(row["standard_error"]):
+        return INCONCLUSIVE, None, f"{start}. Inconclusive: no list is long enough to show {named}."
     if total is None:
         return INCONCLUSIVE, None, f"{start}. So few bought that the customers it takes cannot be said: inconclusive."
+    if total <= customers and worthwhile is None and effect <= 0:
+        return INCONCLUSIVE, None, f"{start}. Inconclusive: {named} would likely have shown, so it is smaller, if any."
+    if total <= customers and worthwhile is None and row["is_early_look"]:
+        return INCONCLUSIVE, None, f"{start}. Inconclusive: by then these customers are enough to show {named}."
     if total <= customers:
         # Enough for the worthwhile effect, and neither it nor 0 is ruled out: tell the nearer of the two apart.
         gap = max(abs(effect), abs(target - effect))
@@ -132,7 +139,7 @@ def _open(row: Mapping[str, Any], found: str, worthwhile: float | None) -> tuple
 def _too_few(row: Mapping[str, Any]) -> tuple[str, int | None, str]:
     least = LEAST_BUYERS[row["metric"]]
     return INCONCLUSIVE, None, (
-        f"{row['treated_customers']:,} customers were written to and {row['control_customers']:,} left out; "
+        f"{row['treated_customers']:,} customers were {_reached(row)} and {row['control_customers']:,} left out; "
         f"{row['metric']} per customer is compared from {least} buyers in each group on. Inconclusive: judge a "
         "campaign of this size by buyers."
     )  # fmt: skip
@@ -143,20 +150,26 @@ def _found(row: Mapping[str, Any]) -> str:
     treated, control = row["treated_customers"], row["control_customers"]
     if row["metric"] == "buyers":
         return (
-            f"{row['treated_value']:.2%} of {treated:,} customers written to bought, and {row['control_value']:.2%} of "
-            f"{control:,} left out: {_signed(row, row['effect'])}, between {_signed(row, row['low'])} and "
-            f"{_signed(row, row['high'])}."
+            f"{row['treated_value']:.2%} of {treated:,} customers {_reached(row)} bought, and "
+            f"{row['control_value']:.2%} of {control:,} left out: {_signed(row, row['effect'])}, "
+            f"between {_signed(row, row['low'])} and {_signed(row, row['high'])}."
         )
     unit = _UNITS[row["metric"]]
     return (
-        f"{row['treated_value']:,.3f} {unit} per customer of {treated:,} written to, and {row['control_value']:,.3f} "
-        f"of {control:,} left out: {_signed(row, row['effect'])}, between {_signed(row, row['low'])} and "
-        f"{_signed(row, row['high'])}."
+        f"{row['treated_value']:,.3f} {unit} per customer of {treated:,} {_reached(row)}, and "
+        f"{row['control_value']:,.3f} of {control:,} left out: {_signed(row, row['effect'])}, "
+        f"between {_signed(row, row['low'])} and {_signed(row, row['high'])}."
     )
 
 
+def _reached(row: Mapping[str, Any]) -> str:
+    """What was done with the treated: in an A/A trial nobody is written to."""
+    return "drawn for a message" if row["is_aa"] else "written to"
+
+
 def _signed(row: Mapping[str, Any], value: float) -> str:
-    return f"{100 * value:+.2f} points" if row["metric"] == "buyers" else f"{value:+,.3f}"
+    # Adding 0 turns -0.0 into 0.0: "-0.00" reads like a loss.
+    return f"{round(100 * value, 2) + 0:+.2f} points" if row["metric"] == "buyers" else f"{round(value, 3) + 0:+,.3f}"
 
 
 def _size(row: Mapping[str, Any], value: float) -> str:

@@ -41,6 +41,7 @@ _KEPT = (
     "is_opened", "is_clicked", "is_unsubscribed", "is_complained", "is_bounced", "taste_segment_id", "recency_before",
     "product_id",
 )  # fmt: skip
+_GROWING = " The period grows with every campaign: the interval holds for one reading, on a day chosen beforehand."
 _OUTCOMES = ("is_buyer", "orders", "margin", "revenue")
 
 
@@ -112,6 +113,10 @@ def measure_campaign(
         return CampaignMeasure(*empty, _verdict(campaign, metric, NOT_STARTED, sentence))
     if customers.is_empty():
         return CampaignMeasure(*empty, _verdict(campaign, metric, NO_RESULT, "No customer is recorded for it."))
+    if campaign.origin == SENT and not campaign.is_aa and campaign.sent_customers == 0 < campaign.treated_customers:
+        # Whatever differs then was not caused by a message; pooled, it would only hide what others cause.
+        sentence = f"No message left to any of the {campaign.treated_customers:,} treated, so none caused anything."
+        return CampaignMeasure(*empty, _verdict(campaign, metric, NO_RESULT, sentence))
     spec, known = campaign.spec(primary_metric), outcomes_of(customers, has_orders=has_orders)
     results = _as_told(campaign_lift(known, spec), campaign, customers)
     segments = breakdown(known, spec, DIMENSIONS).with_columns(
@@ -133,7 +138,9 @@ def measure_campaign(
     )
 
 
-def pooled_results(results: pl.DataFrame, hold_out: pl.DataFrame, primary_metric: str = "buyers") -> pl.DataFrame:
+def pooled_results(
+    results: pl.DataFrame, hold_out: pl.DataFrame, primary_metric: str = "buyers", *, has_orders: bool = True
+) -> pl.DataFrame:
     """Rows of results.pooled_results: campaigns together by scope, and the hold-out where there is one.
 
     `results` has the rows of results.campaign_results; `hold_out` those of results.hold_out_customers, or none.
@@ -143,7 +150,7 @@ def pooled_results(results: pl.DataFrame, hold_out: pl.DataFrame, primary_metric
     if len(origins) > 1:
         scopes += [(str(origin), results.filter(pl.col("origin") == origin)) for origin in origins]
     parts = [pool_campaigns(rows).with_columns(scope=pl.lit(scope)) for scope, rows in scopes]
-    if hold_out.height:
+    if hold_out.height and has_orders:
         spec = LiftSpec("hold-out", primary_metric=cast("PrimaryMetric", primary_metric))
         found = hold_out_lift(outcomes_of(hold_out, has_orders=True), spec)
         campaigns = results.filter(pl.col("origin") == SENT)["campaign_id"].n_unique()
@@ -151,7 +158,10 @@ def pooled_results(results: pl.DataFrame, hold_out: pl.DataFrame, primary_metric
             found.select(
                 "metric", "treated_customers", "control_customers", "effect", "low", "high", "control_value",
                 "relative_effect", "note",
-            ).with_columns(scope=pl.lit(SENT), method=pl.lit("hold_out"), campaigns=pl.lit(campaigns, dtype=pl.Int64()))
+            ).with_columns(
+                scope=pl.lit(SENT), method=pl.lit("hold_out"), campaigns=pl.lit(campaigns, dtype=pl.Int64()),
+                note=pl.concat_str(pl.col("note"), pl.lit(_GROWING)).str.strip_chars(),
+            )
         )  # fmt: skip
     schema = {"scope": pl.String(), **POOLED_SCHEMA}
     found = pl.concat([pl.DataFrame(schema=schema), *parts], how="diagonal")
@@ -209,7 +219,7 @@ def _verdict(
     needed: int | None = None,
     arm: str = "treated",
 ) -> dict[str, Any]:
-    if not campaign.is_aa and campaign.origin == SENT and campaign.sent_customers < campaign.treated_customers:
+    if not campaign.is_aa and campaign.origin == SENT and 0 < campaign.sent_customers < campaign.treated_customers:
         sent, treated = campaign.sent_customers, campaign.treated_customers
         sentence += f" A message left to {sent:,} of {treated:,} treated; all of them count."
     own = (

@@ -84,11 +84,11 @@ def check_template(source: str) -> list[Finding]:
         return [_finding(f"The layout has {len(source):,} characters; at most {LONGEST_SOURCE:,} are read.")]
     try:
         tree = _environment().parse(source)
+        found = [_finding(detail) for detail in _walk(tree, {}, 0)]
     except jinja2.TemplateSyntaxError as error:
         return [_finding(f"Line {error.lineno}: this is no Jinja2: {error.message}")]
     except RecursionError:
         return [_finding("The layout is nested too deeply to be read.")]
-    found = [_finding(detail) for detail in _walk(tree, {}, 0)]
     for match in MERGE_FIELD.finditer(source):
         if match[1] not in MERGE_FIELDS:
             line = source.count("\n", 0, match.start()) + 1

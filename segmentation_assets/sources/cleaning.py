@@ -1,7 +1,9 @@
 """Cleaning: raw tables to clean ones, with every raw row accounted for.
 
 For each table, raw rows = clean rows + rejected rows. A rejected row keeps its values and the first rule it broke; a
-repaired cell is recorded with its value before and after. Here belongs the running of it: what a rule says and how a
+repaired cell is recorded with its value before and after. Rows of people who asked to be forgotten were never loaded:
+they are counted as raw and as rejected by the rule `forgotten`, one rejection each, without a key and without values.
+Here belongs the running of it: what a rule says and how a
 value is read is in `cleaning_rules.py`, hand-written rules are the files of `sql/clean/TABLE/RULE.sql`.
 
 A hand-written rule is one SELECT that returns the column `_row_id` of the rows that break it. It reads `temp.TABLE`
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import duckdb
@@ -39,7 +41,7 @@ from segmentation_assets.sources.cleaning_rules import (
 from segmentation_assets.sources.contract import CONTRACT, WAREHOUSE_TABLES, Column, Kind, Table
 from segmentation_assets.warehouse.connection import literal, quote
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, SqlModel, SqlModelError, load_model
-from segmentation_assets.warehouse.tables import count_rows, create_from_query, ensure_schema, has_table
+from segmentation_assets.warehouse.tables import columns_of, count_rows, create_from_query, ensure_schema, has_table
 
 _PARENTS = frozenset(parent for table in CONTRACT.values() for parent in table.parents)
 
@@ -48,6 +50,9 @@ _PARENTS = frozenset(parent for table in CONTRACT.values() for parent in table.p
 _SCRATCH = ("rejected_keys", "broken", "flagged", "mended", "judged", "fixed")
 
 REJECTED_COLUMNS = "table_name VARCHAR, row_key VARCHAR, rule VARCHAR, detail VARCHAR, row_json VARCHAR"
+#: The rule of rows that loading left out, and all that is said of one.
+FORGOTTEN = "forgotten"
+_FORGOTTEN_SAYS = "Of a person who asked to be forgotten; nothing of the row is kept."
 REPAIR_COLUMNS = "table_name VARCHAR, row_key VARCHAR, column_name VARCHAR, rule VARCHAR, before VARCHAR, after VARCHAR"
 
 
@@ -92,7 +97,8 @@ def clean_warehouse(con: duckdb.DuckDBPyConnection, as_of: date, currency: str) 
             table = CONTRACT[name]
             unchecked = {p for p in table.parents if p not in provided and _is_empty(con, f"raw/{p}")}
             places = _Places(f"raw.{name}", f"clean.{name}", "quality.rejected_rows", "quality.repairs", True)
-            counts[name] = _clean_table(con, table, places, as_of=as_of, currency=currency, unchecked=unchecked)
+            found = _clean_table(con, table, places, as_of=as_of, currency=currency, unchecked=unchecked)
+            counts[name] = _with_forgotten(con, name, places.rejected, found)
     return counts
 
 
@@ -116,7 +122,8 @@ def clean_contacts(con: duckdb.DuckDBPyConnection, as_of: date) -> TableCounts:
             f"insert into temp.rejected_keys select distinct 'customers', {key} from raw.customers r "
             f"anti join clean.customers c on c.customer_id = {key} where {key} is not null"
         )
-        return _clean_table(con, CONTRACT["contacts"], places, as_of=as_of, currency=None, unchecked=set())
+        found = _clean_table(con, CONTRACT["contacts"], places, as_of=as_of, currency=None, unchecked=set())
+        return _with_forgotten(con, "contacts", places.rejected, found)
 
 
 def write_contact_flags(con: duckdb.DuckDBPyConnection) -> int:
@@ -173,6 +180,21 @@ def hand_written_rules(table: str) -> list[SqlModel]:
             raise SqlModelError(f"sql/clean/{table}/{path.name}: the header needs a line `-- detail: a sentence`.")
         models.append(model)
     return models
+
+
+def _with_forgotten(con: duckdb.DuckDBPyConnection, name: str, rejected: str, found: TableCounts) -> TableCounts:
+    """The counts with the rows that loading left out, which are put on record as rejected: their number and no more."""
+    if not has_table(con, "raw/source") or "forgotten_rows" not in dict(columns_of(con, "raw/source")):
+        return found  # loaded by an earlier version
+    rows = con.execute("select coalesce(forgotten_rows[$name], 0) from raw.source", {"name": name}).fetchall()
+    left_out = int(rows[0][0])
+    if not left_out:
+        return found
+    con.execute(
+        f"insert into {rejected} select {literal(name)}, '', {literal(FORGOTTEN)}, {literal(_FORGOTTEN_SAYS)}, '{{}}' "
+        f"from range({left_out})"
+    )
+    return replace(found, raw_rows=found.raw_rows + left_out, rejected_rows=found.rejected_rows + left_out)
 
 
 @contextmanager

@@ -4,13 +4,16 @@ A source, mapped or synthetic, first stages parquet files (`staging/TABLE/part-0
 their names); `load_raw` then replaces the raw tables by them. Cleaning and typing come later and elsewhere; making
 the files is the source's own business. The staging folder holds personal data: only its owner may enter it, and it
 is gone when loading ends, however it ends.
+
+Rows of people who asked to be forgotten are not loaded: raw tables never hold them. How many there were is kept in
+raw.source, so that cleaning can account for every row the source gave.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,6 +22,8 @@ import duckdb
 
 from segmentation_assets.sources.contract import CONTRACT, WAREHOUSE_TABLES, Table
 from segmentation_assets.sources.description import SourceDescription, SourceError
+from segmentation_assets.sources.forgotten import ForgottenPeople, ForgottenRows, StagedTable, find_forgotten
+from segmentation_assets.sources.people_file import remove_restored
 from segmentation_assets.warehouse.connection import Engine, connect, literal, quote, transaction
 from segmentation_assets.warehouse.tables import comment, create_from_query
 
@@ -34,6 +39,7 @@ _SOURCE_COLUMNS = {
     "currency": "ISO 4217 code of every amount.",
     "customer_id_is_personal": "True when the source's own ids are personal and surrogate ids stand in for them.",
     "provided_tables": "Names of the contract tables the source gives, comma separated.",
+    "forgotten_rows": "Rows by table that were not loaded, because they are of people who asked to be forgotten.",
 }
 _WHITESPACE = " \t\r\n\f\v\u00a0"
 
@@ -112,6 +118,8 @@ def load_raw(
     warehouse_path: Path,
     people_path: Path,
     engine: Engine | None = None,
+    *,
+    forgotten: ForgottenPeople | None = None,
 ) -> dict[str, int]:
     """Replace every raw table by what is staged, and remove the staging folder. Returns rows per contract table.
 
@@ -123,22 +131,30 @@ def load_raw(
     warehouse has not heard of yet; nothing reads contacts but through the warehouse's customers, and the next load
     finds the same ids. The other order could leave surrogate ids in the warehouse that no map explains.
 
+    With `forgotten`, no row of these people is loaded, and a restored people database that still has them is written
+    anew without them first.
+
     Raises SourceError when the staged tables are not a source, before anything is written.
     """
     try:
         require_tables(provided_tables(staging), f"The source {description.name}")
         require_customers(staging, f"The source {description.name}")
         described = with_as_of(description, staging)
+        if forgotten is not None:
+            remove_restored(people_path, forgotten, engine)
         with connect(warehouse_path, people=people_path, engine=engine) as con:
-            queries = {name: _query(con, CONTRACT[name], staging, described) for name in CONTRACT}
+            theirs = _forgotten_rows(con, staging, described, forgotten)
+            queries = {
+                name: _query(con, CONTRACT[name], staging, described, theirs.conditions.get(name)) for name in CONTRACT
+            }
             with transaction(con):
                 if described.customer_id_is_personal:
-                    _extend_customer_ids(con, staging)
+                    _extend_customer_ids(con, staging, bool(theirs.conditions))
                 rows = {"contacts": _load_table(con, RAW_CONTACTS, CONTRACT["contacts"], queries["contacts"])}
             with transaction(con):
                 for name in WAREHOUSE_TABLES:
                     rows[name] = _load_table(con, f"raw.{name}", CONTRACT[name], queries[name])
-                _write_source(con, described, provided_tables(staging))
+                _write_source(con, described, provided_tables(staging), theirs.counts)
         return {name: rows[name] for name in CONTRACT}
     finally:
         clear_staging(staging)
@@ -175,11 +191,31 @@ def _trimmed(column: str) -> str:
     return f"nullif(trim({column}::varchar, {literal(_WHITESPACE)}), '')"
 
 
-def _extend_customer_ids(con: duckdb.DuckDBPyConnection, staging: Path) -> None:
+def _forgotten_rows(
+    con: duckdb.DuckDBPyConnection, staging: Path, description: SourceDescription, forgotten: ForgottenPeople | None
+) -> ForgottenRows:
+    """Which staged rows are of forgotten people; nothing is looked at where nobody is forgotten."""
+    if forgotten is None:
+        return ForgottenRows({}, {})
+    staged = {}
+    for name in provided_tables(staging):
+        relation = _read(staged_parts(staging, name))
+        described = con.execute(f"describe select * from {relation}").fetchall()
+        staged[name] = StagedTable(
+            relation,
+            {str(row[0]).lower(): str(row[1]) for row in described},
+            {str(row[0]).lower(): str(row[0]) for row in described},
+        )
+    return find_forgotten(con, staged, forgotten, customer_id_is_personal=description.customer_id_is_personal)
+
+
+def _extend_customer_ids(con: duckdb.DuckDBPyConnection, staging: Path, has_forgotten: bool = False) -> None:
     """Give every source id that has none yet the next surrogate id, in the order of the source ids.
 
-    Ids come from every staged table, for a child row without a known customer names a person too.
+    Ids come from every staged table, for a child row without a known customer names a person too. A forgotten
+    customer's id gets none.
     """
+    but_forgotten = "and source_id not in (from temp.forgotten_customers)" if has_forgotten else ""
     con.execute(f"create table if not exists {CUSTOMER_IDS} (customer_id varchar not null, source_id varchar not null)")
     found = " union ".join(
         f"select {_trimmed(quote('customer_id'))} as source_id from {_read(staged_parts(staging, name))}"
@@ -194,6 +230,7 @@ def _extend_customer_ids(con: duckdb.DuckDBPyConnection, staging: Path) -> None:
         cross join (select coalesce(max(substr(customer_id, 2)::bigint), 0) as newest from {CUSTOMER_IDS}) as taken
         where source_id is not null
         and not exists (from {CUSTOMER_IDS} as known where known.source_id = found.source_id)
+        {but_forgotten}
         order by source_id
         """
     )
@@ -221,8 +258,17 @@ def _null(column: str) -> str:
     return f"null::varchar as {quote(column)}"
 
 
-def _query(con: duckdb.DuckDBPyConnection, table: Table, staging: Path, description: SourceDescription) -> str:
-    """SELECT of a raw table: the contract's columns in order, then, where the table is open, the source's own."""
+def _query(
+    con: duckdb.DuckDBPyConnection,
+    table: Table,
+    staging: Path,
+    description: SourceDescription,
+    forgotten: str | None = None,
+) -> str:
+    """SELECT of a raw table: the contract's columns in order, then, where the table is open, the source's own.
+
+    Rows for which `forgotten` (a predicate on `staged._staged_row`) holds are left out.
+    """
     parts = staged_parts(staging, table.name)
     if not parts:
         return f"select {', '.join(_null(column) for column in table.column_names)} where false"
@@ -241,26 +287,36 @@ def _query(con: duckdb.DuckDBPyConnection, table: Table, staging: Path, descript
         else:
             columns.append(f"staged.{quote(by_name[name])} as {quote(name)}")
     columns += [f"staged.{quote(name)}" for name in further]
-    if not is_mapped:
+    if not is_mapped and forgotten is None:
         return f"select {', '.join(columns)} from {source} as staged"
     # A join does not promise the order of its rows, so they are numbered before it.
+    numbered = f"(select *, row_number() over () as _staged_row from {source})"
+    kept = f"where not ({forgotten}) " if forgotten is not None else ""
+    if not is_mapped:
+        return f"select {', '.join(columns)} from {numbered} as staged {kept}"
     return (
-        f"select {', '.join(columns)} from (select *, row_number() over () as _staged_row from {source}) as staged "
+        f"select {', '.join(columns)} from {numbered} as staged "
         f"left join {CUSTOMER_IDS} as known on known.source_id = {_trimmed('staged.customer_id')} "
-        "order by staged._staged_row"
+        f"{kept}order by staged._staged_row"
     )
 
 
-def _write_source(con: duckdb.DuckDBPyConnection, description: SourceDescription, tables: tuple[str, ...]) -> None:
+def _write_source(
+    con: duckdb.DuckDBPyConnection,
+    description: SourceDescription,
+    tables: tuple[str, ...],
+    forgotten: Mapping[str, int],
+) -> None:
     query = (
         "select $source::varchar as source, $title::varchar as title, $as_of::date as as_of, "
         "$currency::varchar as currency, $is_personal::boolean as customer_id_is_personal, "
-        "$tables::varchar as provided_tables"
+        "$tables::varchar as provided_tables, "
+        "map($names::varchar[], $counts::bigint[]) as forgotten_rows"
     )
     parameters = {
         "source": description.name, "title": description.title, "as_of": description.as_of,
         "currency": description.currency, "is_personal": description.customer_id_is_personal,
-        "tables": ",".join(tables),
+        "tables": ",".join(tables), "names": list(forgotten), "counts": list(forgotten.values()),
     }  # fmt: skip
     create_from_query(con, RAW_SOURCE, query, parameters)
     comment(con, RAW_SOURCE, "One row: where the raw tables came from.", _SOURCE_COLUMNS)

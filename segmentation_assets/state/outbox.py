@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from segmentation_assets.state.campaigns import change_status
 from segmentation_assets.state.models import AuditEntry, Base, Campaign, Send, SendEvent, Suppression
+from segmentation_assets.state.rights import opted_out_among
 from segmentation_assets.state.store import StateStore
 
 T = TypeVar("T")
@@ -170,25 +171,29 @@ def claim_batch(
 
     One transaction under the write lock: two workers never get the same row. Returns the rows and how many expired.
     """
-    with store.session(write=True) as session:
-        expired = _rows(
-            session.execute(
-                update(Send)
-                .where(Send.campaign_id == campaign_id, Send.status == "pending", Send.not_after <= now)
-                .values(status="expired", reason="too_late", finished_at=now)
-            )
+    # Without a second key the index gives the order; sorting a million rows for each batch would take seconds.
+    due = (
+        select(
+            Send.send_id, Send.customer_id, Send.variant, Send.timezone, Send.product_ids, Send.tries, Send.not_after,
         )
-        # Without a second key the index gives the order; sorting a million rows for each batch would take seconds.
-        found = session.execute(
-            select(
-                Send.send_id, Send.customer_id, Send.variant, Send.timezone, Send.product_ids, Send.tries,
-                Send.not_after,
+        .where(_waiting(campaign_id), Send.arm == "treated", Send.next_try_at <= now)
+        .order_by(Send.next_try_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite holds the write lock
+    )  # fmt: skip
+    with store.session(write=True) as session:
+        found = session.execute(due).all()
+        expired = 0
+        # Expiring reads every row that waits, so it is done when a late one is met and at the end, not for each batch.
+        if not found or any(row.not_after <= now for row in found):
+            expired = _rows(
+                session.execute(
+                    update(Send)
+                    .where(Send.campaign_id == campaign_id, Send.status == "pending", Send.not_after <= now)
+                    .values(status="expired", reason="too_late", finished_at=now)
+                )
             )
-            .where(_waiting(campaign_id), Send.arm == "treated", Send.next_try_at <= now)
-            .order_by(Send.next_try_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite holds the write lock
-        ).all()  # fmt: skip
+            found = session.execute(due).all() if found else []
         rows = [
             QueuedSend(
                 send_id=row.send_id, customer_id=row.customer_id, variant=row.variant, timezone=row.timezone,
@@ -205,14 +210,27 @@ def claim_batch(
         return rows, expired
 
 
+@dataclass(frozen=True)
+class Cap:
+    """At most `messages` to a customer within `days` calendar days (UTC), ghosts of those left out included."""
+
+    messages: int
+    days: int
+
+
 def admit(
-    store: StateStore, campaign_id: str, candidates: Sequence[tuple[QueuedSend, str]], now: dt.datetime
+    store: StateStore,
+    campaign_id: str,
+    candidates: Sequence[tuple[QueuedSend, str]],
+    now: dt.datetime,
+    cap: Cap | None = None,
 ) -> dict[str, str]:
     """Which of the claimed rows (with the keyed hash of their address) may not be sent, by send id with the reason.
 
-    Reasons: suppressed_KIND for a customer or an address that is suppressed; duplicate_address where another
-    customer of the campaign has the address. The hashes of the others are kept with their rows in the same
-    transaction, so of two workers one alone gets an address.
+    Reasons: suppressed_KIND for a customer or an address that is suppressed; opted_out for a customer who does not want
+    to be profiled since; frequency_cap where other campaigns reached the cap since the plan; duplicate_address where
+    another customer of the campaign has the address. The hashes of the others are kept with their rows in the same
+    transaction, so of two workers one alone gets an address, and of two campaigns one alone a customer.
     """
     if not candidates:
         return {}
@@ -220,6 +238,8 @@ def admit(
     hashes = list({address_hash for _, address_hash in candidates})
     with store.session(write=True) as session:
         kinds = suppressed_kinds(session, [row.customer_id for row, _ in candidates], hashes)
+        opted_out = opted_out_among(session, [row.customer_id for row, _ in candidates])
+        capped = _capped(session, campaign_id, [row.customer_id for row, _ in candidates], now, cap)
         used = set(
             session.scalars(
                 select(Send.address_hash).where(
@@ -235,6 +255,10 @@ def admit(
             kind = kinds.get(("customer", row.customer_id)) or kinds.get(("address", address_hash))
             if kind:
                 refused[row.send_id] = f"suppressed_{kind}"
+            elif row.customer_id in opted_out:
+                refused[row.send_id] = "opted_out"
+            elif row.customer_id in capped:
+                refused[row.send_id] = "frequency_cap"
             elif address_hash in used:
                 refused[row.send_id] = "duplicate_address"
             else:
@@ -246,6 +270,27 @@ def admit(
                 kept,
             )
         return refused
+
+
+def _capped(
+    session: Session, campaign_id: str, customer_ids: Collection[str], now: dt.datetime, cap: Cap | None
+) -> set[str]:
+    """Customers whom other campaigns wrote to as often as the cap permits, or are about to."""
+    if cap is None:
+        return set()
+    first_day = dt.datetime.combine(now.date() - dt.timedelta(days=cap.days - 1), dt.time())
+    is_done = Send.status.in_(("sent", "uncertain", "ghost")) & (Send.finished_at >= first_day)
+    is_admitted = (Send.status == "claimed") & (Send.address_hash != "")  # by another campaign's worker, just now
+    found: set[str] = set()
+    for few in _chunks(sorted(set(customer_ids)), 500):
+        query = (
+            select(Send.customer_id)
+            .where(Send.customer_id.in_(few), Send.campaign_id != campaign_id, is_done | is_admitted)
+            .group_by(Send.customer_id)
+            .having(func.count() >= cap.messages)
+        )
+        found.update(session.scalars(query))
+    return found
 
 
 def suppressed_kinds(
@@ -436,6 +481,11 @@ def mark_uncertain(
                 f"{late[0].send_id} was to leave before {late[0].not_after:%Y-%m-%d %H:%M} (UTC), so it is not sent "
                 "again. Mark it as sent or failed; nothing was changed."
             )
+        if decision == "retry" and (stopped := _stopped(session, {row.campaign_id for row in rows.values()})):
+            raise OutboxError(
+                f"Campaign {stopped[0]} was stopped, so nothing of it is sent again. Mark its messages as sent or "
+                "failed; nothing was changed."
+            )
         for row in rows.values():
             was = {"reason": row.reason, "smtp_code": row.smtp_code, "tries": row.tries}
             if decision == "retry":
@@ -456,6 +506,12 @@ def mark_uncertain(
                 .values(status="sending")
             )
         return len(rows)
+
+
+def _stopped(session: Session, campaign_ids: Collection[str]) -> list[str]:
+    """Those of the campaigns that a person cancelled."""
+    query = select(Campaign.campaign_id).where(Campaign.campaign_id.in_(campaign_ids), Campaign.status == "cancelled")
+    return list(session.scalars(query.order_by(Campaign.campaign_id)))
 
 
 def _waiting(campaign_id: str) -> ColumnElement[bool]:

@@ -357,7 +357,12 @@ def open_state(path: Path) -> Iterator[StateStore]:
 
 def _engine(path: Path) -> Engine:
     # NullPool: a connection lives for one transaction, so nothing is shared across threads or forks.
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"timeout": BUSY_SECONDS},
+        hide_parameters=True,  # an error's text would name customers and hashes of addresses
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:

@@ -35,7 +35,7 @@ OUTCOME_SCHEMA: dict[str, type[pl.DataType]] = {
 #: Columns that tell the rows of these tables apart, in the order people look for them.
 _KEYS = ("customer_id", "dimension", "value", "order_item_id")
 #: Tables outside `clean` that hold no history, so today's rows are those of any day.
-_TIMELESS = ("features/product_guards", "features/age_rule")
+_TIMELESS = ("features/product_guards", "features/age_rule", "features/profiling_opt_outs")
 #: Figures a source gives ready-made, without a day: on an earlier day they would tell what came after it.
 _UNDATED = ("clean/customer_attributes",)
 
@@ -57,7 +57,8 @@ def past_day(
 
     `features.order_lines` and the others are those of the end of that day; `clean.*` is the warehouse's, whole, and
     the tables of today are reached as `warehouse.SCHEMA.TABLE`. The models may read each other, `clean.*`,
-    `features.product_guards` and `features.age_rule`; anything else is knowledge of today and refused.
+    `features.product_guards`, `features.age_rule` and `features.profiling_opt_outs`; anything else is knowledge of
+    today and refused.
     `clean.customer_attributes` is empty here: its figures carry no day. Order status, catalogue prices, loyalty points
     and what customers stated about themselves are the source's of today, for it does not say what they were.
 

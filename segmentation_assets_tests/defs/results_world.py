@@ -29,7 +29,7 @@ create or replace table results.measurement_rules as
     select 14::bigint as window_days, 'buyers' as primary_metric, 50::bigint as minimum_cell;
 insert into clean.customers (customer_id)
     values ('ann'), ('ben'), ('cem'), ('dot'), ('eva'), ('fay'), ('gus'), ('hal');
-create or replace table features.reachability as select customer_id from clean.customers;
+create or replace table features.reachability as select customer_id, false as is_opted_out from clean.customers;
 insert into clean.products (product_id, name, unit_cost) values ('P1', 'House Espresso', 4), ('P2', 'Tea Pot', null);
 insert into clean.campaigns (campaign_id, name, channel, starts_on, ends_on) values
     ('K1', 'Spring', 'email', date '2026-05-01', date '2026-05-10'), ('K2', 'May', 'email', date '2026-05-20', null);

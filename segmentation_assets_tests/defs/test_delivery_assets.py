@@ -33,7 +33,8 @@ create schema quality; create schema delivery;
 create table raw.source as select 'shop' as source, date '2026-06-30' as as_of, 'EUR' as currency;
 create table clean.customers as select unnest(['ann', 'ben', 'cid', 'dot', 'eve', 'fay', 'gil']) as customer_id,
     'Europe/Berlin' as timezone;
-create table features.reachability as select customer_id, true as has_consent, customer_id <> 'fay' as has_valid_email,
+create table features.reachability as select customer_id, false as is_opted_out,
+    true as has_consent, customer_id <> 'fay' as has_valid_email,
     false as is_email_shared, false as has_unsubscribed, false as is_minor, true as is_age_known, true as is_adult,
     customer_id <> 'fay' as is_reachable from clean.customers;
 create table campaigns.audience_members as select customer_id, 'T1' as taste_segment_id, 'S1' as stage_segment_id,
@@ -209,7 +210,9 @@ def _clicks(*told: tuple[str, dt.datetime, bool]) -> pl.DataFrame:
     return pl.DataFrame(list(told), schema=schema, orient="row").with_columns(kind=pl.lit("click"))
 
 
-OLD = pl.DataFrame({"campaign_id": ["old"], "starts_at": [NOW]})
+OLD = pl.DataFrame(
+    {"campaign_id": ["old"], "starts_at": [NOW], "not_after": [dt.datetime(2026, 7, 10)], "status": ["sending"]}
+)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +234,17 @@ def test_the_cap_counts_messages_and_ghosts_of_its_days(
         campaigns=OLD, sends=_sends(("ann", "old", status, finished_at)), labelled_events=_clicks()
     )
     assert in_cap == counts
+
+
+@pytest.mark.parametrize("status", ["pending", "claimed"])
+def test_a_message_of_a_long_campaign_that_still_waits_counts_for_the_cap(status: str) -> None:
+    sends = _sends(("ann", "old", status, None))
+    long_begun = OLD.with_columns(starts_at=pl.lit(dt.datetime(2026, 6, 20)))
+    stopped = long_begun.with_columns(status=pl.lit("cancelled"))
+    over = long_begun.with_columns(not_after=pl.lit(dt.datetime(2026, 7, 1)))
+    for campaigns, counts in ((long_begun, 1), (stopped, 0), (over, 0)):
+        ((_, in_cap, *_),) = _history(campaigns=campaigns, sends=sends, labelled_events=_clicks())
+        assert in_cap == counts
 
 
 @pytest.mark.parametrize("status", ["failed", "expired", "skipped"])

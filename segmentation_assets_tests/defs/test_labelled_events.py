@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -185,3 +186,26 @@ def test_labels_depend_neither_on_the_order_of_events_nor_on_threads(robots: Mod
 def test_the_target_holds_on_every_draw(robots: ModuleType, seed: int) -> None:
     rules = robots.compare(robots.Traffic(), seed)[0]["rules"]
     assert rules.f1 >= 0.95 and rules.proxy_opens_kept >= 0.95
+
+
+@pytest.mark.slow
+def test_a_flood_of_requests_for_one_message_is_judged_in_seconds() -> None:
+    """Compared pair by pair, these would take more than a minute; nobody needs more than one message to send them."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as con:
+        con.execute("create schema delivery")
+        for name in ("sends", "events"):
+            columns = ", ".join(f"{column} {kind}" for column, kind in TABLE_TYPES[f"delivery/{name}"].items())
+            con.execute(f"create table delivery.{name} ({columns})")
+        con.execute(
+            "insert into delivery.sends values ('m', 'k', 'm', 'treated', 'A', 'sent', '', ?, 1, 250, '')", [SENT]
+        )
+        for kind in ("open", "click"):
+            con.execute(
+                "insert into delivery.events select $kind || n, 'm', 'k', 'm', $kind, $sent + to_milliseconds(n * 10), "
+                "n % 3, 'link', 'GET', 'browser_mobile', 'home' from range(30_000) as t(n)",
+                {"kind": kind, "sent": SENT},
+            )
+        begun = time.perf_counter()
+        create_from_query(con, "delivery/labelled_events", load_model(SQL_ROOT / "delivery/labelled_events.sql").query)
+        assert time.perf_counter() - begun < 20
+        assert con.execute("select count(*) from delivery.labelled_events where is_robot").fetchall() == [(60_000,)]

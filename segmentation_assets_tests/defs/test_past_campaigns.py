@@ -118,6 +118,50 @@ def test_the_hold_out_counts_from_the_first_campaign_to_the_end_of_the_last(shop
     assert _rows(shop, "select * from results.hold_out_customers") == []
 
 
+def test_a_hold_out_that_began_later_counts_from_its_first_campaign(shop: duckdb.DuckDBPyConnection) -> None:
+    # gus was written to in summer, when nobody was held out; everybody else of summer has nobody beside them.
+    shop.execute("update delivery.sends set arm = 'treated', variant = 'A', status = 'sent' where customer_id = 'gus'")
+    shop.execute("insert into delivery.campaigns values ('late', 'Late', 'sent', 'buyers', 14, 0.25, false, "
+                 "timestamp '2026-07-16 09:00', timestamp '2026-07-18 20:00', 'P1')")  # fmt: skip
+    shop.execute("insert into delivery.sends values "
+                 "('l-gus', 'late', 'gus', 'hold_out', '', 'ghost', '', timestamp '2026-07-16 09:00', 0, null, ''), "
+                 "('l-hal', 'late', 'hal', 'treated', 'A', 'sent', '', timestamp '2026-07-16 09:00', 1, 250, '')"
+                 )  # fmt: skip
+    build(shop)
+    begun = dt.datetime(2026, 7, 16, 9)
+    assert _rows(shop, "select customer_id, arm, entered_at, order_count from results.hold_out_customers") == [
+        ("gus", "hold_out", begun, 1), ("hal", "treated", begun, 0)
+    ]  # fmt: skip
+
+
+def test_a_campaign_begun_late_is_measured_from_then_for_both_arms(shop: duckdb.DuckDBPyConnection) -> None:
+    # Planned for 1 July, put into the outbox on 14 July: ann's order of the 3rd is no answer, dot's of the 15th may be.
+    shop.execute("update delivery.sends set finished_at = timestamp '2026-07-14 10:00'")
+    build(shop)
+    assert _rows(shop, "select started_at, window_ends_at from results.measured_campaigns "
+                       "where campaign_id = 'summer'") == [
+        (dt.datetime(2026, 7, 14, 10), dt.datetime(2026, 7, 28, 10))
+    ]  # fmt: skip
+    assert _rows(shop, "select customer_id, order_count from results.campaign_customers "
+                       "where campaign_id = 'summer' and is_buyer") == [("ann", 1), ("dot", 1), ("gus", 1)]  # fmt: skip
+
+
+def test_a_message_that_somebody_refused_or_reported_has_arrived(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("insert into delivery.events values ('e8', 's-dot', 'summer', 'dot', 'soft_bounce', "
+                 "timestamp '2026-07-01 09:02', null, 'postmark', '', '', ''), ('e9', 's-dot', 'summer', 'dot', "
+                 "'complaint', timestamp '2026-07-03 09:02', null, 'postmark', '', '', '')")  # fmt: skip
+    build(shop)
+    assert _rows(shop, "select is_delivered, is_bounced, is_complained from results.campaign_customers "
+                       "where campaign_id = 'summer' and customer_id = 'dot'") == [(True, False, True)]  # fmt: skip
+
+
+def test_a_refusal_of_nobody_known_leaves_everybody_elses_known(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("insert into clean.campaign_responses (response_id, campaign_id, customer_id, kind) "
+                 "values ('R9', 'K1', null, 'unsubscribe')")  # fmt: skip
+    build(shop)
+    assert _rows(shop, "select count(*) from features.engagement where is_unsubscribed is null") == [(0,)]
+
+
 def test_engagement_counts_messages_and_clicks_by_hand_for_every_customer(shop: duckdb.DuckDBPyConnection) -> None:
     assert _rows(shop, "select * exclude (clicks_last_365_days) from features.engagement") == [
         # messages and clicks of 90 days, days since the last of each, messages since the click, refused

@@ -213,7 +213,9 @@ def test_without_campaigns_every_table_is_empty_with_its_columns(tmp_path: Path)
     with connect(home.warehouse) as con:
         make_tables(con)
         con.execute("create table raw.source as select date '2026-07-31' as as_of, 'EUR' as currency")
-        con.execute("create table features.reachability as select customer_id from clean.customers")
+        con.execute(
+            "create table features.reachability as select customer_id, false as is_opted_out from clean.customers"
+        )
     assert _run(Warehouse.at(home)).success
     with connect(home.warehouse) as con:
         for table in ("campaign_results", "segment_results", "pooled_results", "campaign_verdicts"):

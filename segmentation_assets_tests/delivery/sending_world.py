@@ -151,14 +151,14 @@ class _Misbehaving(SMTP):
             await self.push("354 Go on")
             await asyncio.sleep(30)
             return
-        self.event_handler.action = action
+        if envelope:  # of this message alone: several connections share the handler
+            envelope.scripted = action
         await super().smtp_DATA(arg)
 
 
 class _Handler:
     def __init__(self, server: MailServer) -> None:
         self.server = server
-        self.action: str | None = None
 
     async def handle_MAIL(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -180,7 +180,7 @@ class _Handler:
         return action
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        action, self.action = self.action, None
+        action: str | None = getattr(envelope, "scripted", None)
         if action is not None and action != "lost":
             return action
         self.server.accepted.append((envelope.rcpt_tos[0], bytes(envelope.content or b"")))

@@ -149,6 +149,31 @@ def test_an_approval_that_is_over_does_not_hold(store: StateStore) -> None:
     assert require_approval(store, LOYAL, NOW + 8 * DAY, current(store)).status == "approved"
 
 
+def test_an_approval_that_ends_while_sending_is_not_said_to_be_renewable(store: StateStore) -> None:
+    approved(store)
+    with store.session(write=True) as session:
+        campaigns.change_status(session, LOYAL, "sending")
+    assert refusal(store, NOW + 7 * DAY, current(store)) == (
+        f"The approval of campaign {LOYAL} by Ada held until 2026-07-08 10:00 UTC. What was not sent by then is not "
+        f"sent any more. `segmentation drafts reject {LOYAL} --why ...` closes it."
+    )
+    with pytest.raises(ApprovalError, match="so it cannot be approved"):
+        approved(store, now=NOW + 7 * DAY)
+
+
+def test_that_a_mail_server_is_set_outside_production_is_said_before_approving(store: StateStore) -> None:
+    def rules(**delivery: Any) -> dict[str, str]:
+        found = findings(proposed(store), settings(delivery=delivery), now=NOW, check=no_findings)
+        return {row.rule: row.detail for row in found if row.severity == "warning"}
+
+    assert rules(transport="smtp")["not_production"] == (
+        "delivery.is_production is false: only addresses of example.com, example.org, example.net "
+        "(delivery.allowed_domains) are written to. Everybody else is skipped, and a campaign is sent once."
+    )
+    assert "not_production" not in rules(transport="smtp", is_production=True)
+    assert "not_production" not in rules(transport="catcher")
+
+
 def test_what_nobody_approved_is_not_sent(store: StateStore) -> None:
     assert refusal(store, NOW, current(store)).startswith(f"Nobody has approved campaign {LOYAL}. Look at it with")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, event, select
 
 from segmentation_assets.delivery.dispatcher import Contact
 from segmentation_assets.delivery.keys import KeyMismatchError, open_key
@@ -27,6 +28,7 @@ from segmentation_assets.settings import Home, Settings, SettingsError
 from segmentation_assets.state.campaigns import CampaignRecord, CampaignStateError, get_campaign
 from segmentation_assets.state.models import AuditEntry, Campaign, Send, StateValue, Suppression
 from segmentation_assets.state.outbox import (
+    Cap,
     OutboxError,
     Outcome,
     admit,
@@ -40,6 +42,7 @@ from segmentation_assets.state.outbox import (
     record_outcomes,
     uncertain_sends,
 )
+from segmentation_assets.state.rights import set_opt_out
 from segmentation_assets.state.store import StateStore, open_state
 from segmentation_assets_tests.delivery import sending_world as world
 from segmentation_assets_tests.delivery.sending_world import (
@@ -152,6 +155,30 @@ def test_a_row_is_claimed_once_when_it_is_due_and_not_late(store: StateStore) ->
     assert next_due(store, CAMPAIGN) == NOON + dt.timedelta(hours=1)
 
 
+def test_rows_that_wait_are_not_all_read_for_each_batch(store: StateStore) -> None:
+    begin(store, [row(0), row(1), row(2, next_try_at=NOON + dt.timedelta(minutes=1), not_after=WEEK), row(3)])
+    said: list[str] = []
+
+    def listen(*told: Any) -> None:
+        said.append(told[2])
+
+    event.listen(Engine, "before_cursor_execute", listen)
+    try:
+        assert [len(claim_batch(store, CAMPAIGN, "w1", 1, NOON)[0]) for _ in range(3)] == [1, 1, 1]
+    finally:
+        event.remove(Engine, "before_cursor_execute", listen)
+    assert [statement for statement in said if "finished_at=" in statement] == []  # expiring reads them all
+    assert claim_batch(store, CAMPAIGN, "w1", 9, WEEK) == ([], 1)
+    assert count_reasons(store, CAMPAIGN)["expired", "too_late"] == 1
+
+
+def test_behind_late_rows_those_in_time_are_found(store: StateStore) -> None:
+    late = [row(n, next_try_at=NOON - dt.timedelta(hours=1), not_after=NOON) for n in range(5)]
+    begin(store, [*late, row(5), row(6)])
+    rows, expired = claim_batch(store, CAMPAIGN, "w1", 2, NOON)
+    assert ([one.customer_id for one in rows], expired) == ([customer(5), customer(6)], 5)
+
+
 def test_an_outcome_counts_only_from_the_worker_that_holds_the_row(store: StateStore) -> None:
     begin(store, 1)
     claim_batch(store, CAMPAIGN, "w1", 9, NOON)
@@ -160,6 +187,56 @@ def test_an_outcome_counts_only_from_the_worker_that_holds_the_row(store: StateS
     assert record_outcomes(store, CAMPAIGN, "w1", [sent]) == 1
     assert record_outcomes(store, CAMPAIGN, "w1", [Outcome(id_of(0), "failed", 1)]) == 0
     assert count_statuses(store, CAMPAIGN) == {"sent": 1}
+
+
+@pytest.mark.parametrize(
+    ("status", "days_ago", "is_capped"),
+    [("ghost", 0, True), ("sent", 6, True), ("uncertain", 1, True), ("sent", 7, False), ("failed", 0, False),
+     ("skipped", 0, False), ("pending", 0, False)],
+)  # fmt: skip
+def test_a_message_of_another_campaign_since_the_plan_counts_for_the_cap(
+    store: StateStore, status: str, days_ago: int, is_capped: bool
+) -> None:
+    begin(store, 1)
+    (waiting,), _ = claim_batch(store, CAMPAIGN, "w1", 1, NOON)
+    other = {
+        "send_id": f"other {status} {days_ago}", "campaign_id": f"other {status} {days_ago}",
+        "customer_id": waiting.customer_id, "arm": "treated", "variant": "A", "status": status, "reason": "",
+        "timezone": "UTC", "product_ids": "", "tries": 1, "next_try_at": NOON, "not_after": NOON, "claimed_by": "",
+        "finished_at": NOON - dt.timedelta(days=days_ago), "smtp_code": None, "smtp_reply": "", "address_hash": "x",
+    }  # fmt: skip
+    with store.session(write=True) as session:
+        session.add(Send(**other))
+    refused = admit(store, CAMPAIGN, [(waiting, "hash")], NOON, Cap(1, 7))
+    assert refused == ({waiting.send_id: "frequency_cap"} if is_capped else {})
+    assert admit(store, CAMPAIGN, [(waiting, "hash")], NOON, Cap(2, 7)) == {}
+    with store.session(write=True) as session:
+        session.delete(session.get(Send, other["send_id"]))
+
+
+def test_of_two_campaigns_that_send_at_once_one_alone_gets_a_customer(store: StateStore) -> None:
+    begin(store, 1)
+    (waiting,), _ = claim_batch(store, CAMPAIGN, "w1", 1, NOON)
+    with store.session(write=True) as session:
+        twin = session.get(Send, waiting.send_id)
+        assert twin is not None
+        values = {column.name: getattr(twin, column.name) for column in Send.__table__.columns}
+        session.add(Send(**values | {"send_id": "twin", "campaign_id": "twin", "claimed_by": "w2"}))
+    mine, theirs = waiting, dataclasses.replace(waiting, send_id="twin")
+    assert admit(store, CAMPAIGN, [(mine, "hash")], NOON, Cap(1, 7)) == {}
+    assert admit(store, "twin", [(theirs, "hash")], NOON, Cap(1, 7)) == {"twin": "frequency_cap"}
+    with store.session(write=True) as session:
+        session.delete(session.get(Send, "twin"))
+
+
+def test_who_opted_out_of_profiling_since_the_plan_is_not_sent_to(store: StateStore) -> None:
+    begin(store, 2)
+    rows, _ = claim_batch(store, CAMPAIGN, "w1", 2, NOON)
+    set_opt_out(store, rows[0].customer_id, is_active=True, person="clerk", now=NOON)
+    refused = admit(store, CAMPAIGN, [(row, f"hash of {row.send_id}") for row in rows], NOON)
+    assert refused == {rows[0].send_id: "opted_out"}
+    set_opt_out(store, rows[0].customer_id, is_active=False, person="clerk", now=NOON)
+    assert admit(store, CAMPAIGN, [(row, f"hash of {row.send_id}") for row in rows], NOON) == {}
 
 
 def test_of_two_workers_one_alone_gets_an_address(store: StateStore) -> None:
@@ -222,6 +299,19 @@ def test_what_is_late_is_not_sent_again(store: StateStore) -> None:
     uncertain(store, 1)
     with pytest.raises(OutboxError, match="was to leave before 2026-07-08 12:00"):
         mark_uncertain(store, [id_of(0)], "retry", person="Ada", now=WEEK)
+
+
+def test_nothing_of_a_stopped_campaign_is_sent_again(store: StateStore) -> None:
+    uncertain(store, 1)
+    with store.session(write=True) as session:
+        session.get_one(Campaign, CAMPAIGN).status = "cancelled"
+    with pytest.raises(OutboxError) as refused:
+        mark_uncertain(store, [id_of(0)], "retry", person="Ada", now=NOON)
+    assert str(refused.value) == (
+        f"Campaign {CAMPAIGN} was stopped, so nothing of it is sent again. Mark its messages as sent or failed; "
+        "nothing was changed."
+    )
+    assert mark_uncertain(store, [id_of(0)], "failed", person="Ada", now=NOON) == 1
 
 
 # --- starting --------------------------------------------------------------------------------------------------------

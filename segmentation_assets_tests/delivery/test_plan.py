@@ -45,6 +45,7 @@ def reason_of(row: dict[str, Any], offers: pl.DataFrame = ONE, **settings_: Any)
 
 #: What decides, in the order in which it does.
 FAULTS: dict[str, dict[str, Any]] = {
+    "opted_out": {"is_opted_out": True},
     "no_campaign": {"taste_segment_id": "T9"},
     "unsubscribed": {"has_unsubscribed": True},
     "no_consent": {"has_consent": False},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import email
 import importlib.util
+import sqlite3
 import sys
 from collections.abc import Iterator
 from email import policy
@@ -23,6 +24,7 @@ from segmentation_assets.delivery.approval import approve, propose
 from segmentation_assets.delivery.clock import let_time_pass, open_clock
 from segmentation_assets.delivery.keys import open_key
 from segmentation_assets.delivery.spool import SpoolWriter
+from segmentation_assets.delivery.tokens import TOKEN_LENGTH, TokenKind, TokenSigner
 from segmentation_assets.settings import PROJECT_ROOT, Home, load_settings
 from segmentation_assets.state.models import Campaign, Suppression
 from segmentation_assets.state.outbox import Outcome, claim_batch, count_reasons, count_statuses, record_outcomes
@@ -115,6 +117,16 @@ def test_a_dry_run_is_the_default_and_sends_nothing(home: Home, store: StateStor
     assert "@example.com" not in told.output
 
 
+def test_links_of_a_dry_run_are_good_for_nothing(home: Home, store: StateStore) -> None:
+    assert run("send", LOYAL).exit_code == 0
+    signer = TokenSigner(open_key(home.secret_key, store))
+    for file in (home.outbox / LOYAL).iterdir():
+        message = email.message_from_bytes(file.read_bytes(), policy=policy.default)
+        token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
+        assert len(token) == TOKEN_LENGTH
+        assert signer.read(token, TokenKind.UNSUBSCRIBE) is None  # who looks must not unsubscribe a customer
+
+
 def test_without_an_approval_nothing_is_sent(home: Home, store: StateStore, server: MailServer) -> None:
     told = run("send", LOYAL, "--live")
     assert told.exit_code == 2
@@ -138,6 +150,25 @@ def test_an_approved_campaign_is_sent_and_its_totals_reconcile(
     again = run("send", LOYAL, "--live")
     assert again.exit_code == 2
     assert "was sent, so nothing more of it is sent." in again.output
+    assert len(server.accepted) == 5
+
+
+def test_a_state_store_restored_from_before_the_start_sends_nothing_a_second_time(
+    home: Home, store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    approved(home, store)
+    with sqlite3.connect(home.state) as now, sqlite3.connect(tmp_path / "backup.sqlite") as backup:
+        now.backup(backup)
+    assert run("send", LOYAL, "--live").exit_code == 0
+    with sqlite3.connect(tmp_path / "backup.sqlite") as backup, sqlite3.connect(home.state) as now:
+        backup.backup(now)
+    told = run("send", LOYAL, "--live")
+    assert told.exit_code == 2
+    assert (
+        f"Campaign {LOYAL} was begun in this HOME before, and the state store does not know it: the store is an older "
+        "copy. Sending would write to people twice. Bring back the newer state.sqlite. Only when you are sure that "
+        "nobody was written to, take its line out of journal/begun_campaigns in HOME."
+    ) in told.output
     assert len(server.accepted) == 5
 
 

@@ -193,6 +193,14 @@ def test_what_is_of_no_use_is_ignored_and_counted(
     assert reader.read(provider, *call) == Report(ignored=1)
 
 
+@pytest.mark.parametrize(("event", "kind"), [("unsubscribe", "unsubscribe"), ("spamreport", "complaint")])
+def test_a_refusal_without_an_id_counts_and_counts_once(reader: WebhookReader, event: str, kind: str) -> None:
+    call = sendgrid([sg(event) | {"sg_event_id": None}])
+    (told,) = reader.read("sendgrid", *call).events
+    assert (told.send_id, told.kind) == (SEND, kind)
+    assert reader.read("sendgrid", *call).events == (told,)
+
+
 def test_one_call_may_tell_of_many_recipients(reader: WebhookReader) -> None:
     told = [sg("delivered") | {"send_id": send, "sg_event_id": f"e-{send}"} for send in (SEND, OTHER)]
     report = reader.read("sendgrid", *sendgrid([*told, sg("processed")]))
@@ -273,6 +281,25 @@ def test_a_call_that_is_not_proven_genuine_is_refused(
     with pytest.raises(WebhookRefusedError) as refused:
         reader.read(provider, *call)
     assert str(refused.value) == words
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("mailgun", rb'{"signature": {"timestamp": "1", "token": "\ud800", "signature": "x"}}'),
+        ("ses", rb'{"TopicArn": "\ud800"}'),
+    ],
+)
+def test_half_a_surrogate_pair_in_a_forged_call_is_refused(
+    reader: WebhookReader, provider: Provider, body: bytes
+) -> None:
+    with pytest.raises(WebhookRefusedError):
+        reader.read(provider, {}, body)
+
+
+def test_half_a_surrogate_pair_in_a_genuine_call_is_no_accident(reader: WebhookReader) -> None:
+    (event,) = reader.read("sendgrid", *sendgrid([sg("spamreport") | {"sg_event_id": "\ud800"}])).events
+    assert event.kind == "complaint"
 
 
 @pytest.mark.parametrize(

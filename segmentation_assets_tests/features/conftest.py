@@ -11,6 +11,7 @@ from datetime import date
 import duckdb
 import pytest
 
+from segmentation_assets.delivery.tables import TABLE_TYPES
 from segmentation_assets.sources.contract import CONTRACT, WAREHOUSE_TABLES
 from segmentation_assets.warehouse.connection import quote
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
@@ -19,7 +20,7 @@ from segmentation_assets.warehouse.tables import create_from_query
 AS_OF = date(2024, 6, 30)
 
 FEATURE_TABLES = (
-    "order_lines", "customer_shares", "reachability", "customer_features", "spend_by_value",
+    "order_lines", "customer_shares", "reachability", "customer_features", "spend_by_value", "engagement",
 )  # fmt: skip
 
 # Rows of the clean tables as SQL values, with the columns they fill; the others are null.
@@ -150,7 +151,16 @@ def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
         "create or replace table features.product_guards "
         "(product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
     )
+    con.execute("create schema if not exists delivery")
+    for name in ("sends", "events"):
+        columns = ", ".join(f"{column} {kind}" for column, kind in TABLE_TYPES[f"delivery/{name}"].items())
+        con.execute(f"create or replace table delivery.{name} ({columns})")
+    con.execute(
+        "create or replace table delivery.labelled_events as "
+        "select *, false as is_robot, '' as robot_rule from delivery.events"
+    )
     con.execute("create or replace table features.age_rule as select false as unknown_age_is_minor")
+    con.execute("create or replace table features.profiling_opt_outs (customer_id VARCHAR, opted_out_at TIMESTAMP)")
     con.execute(
         "create or replace table features.feature_correlations "
         "(feature_a VARCHAR, feature_b VARCHAR, correlation DOUBLE, customers BIGINT)"

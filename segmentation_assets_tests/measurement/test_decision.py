@@ -105,6 +105,42 @@ def test_an_a_a_trial_is_alike_or_differs_and_is_never_repeated() -> None:
     assert decided(450, 30, spec)["decision"] == "A/A: differ"
 
 
+def test_an_a_a_trial_never_says_that_somebody_was_written_to() -> None:
+    for metric in ("buyers", "margin"):
+        sentence = decided(270, 30, LiftSpec("C1", metric, is_aa=True, control_share=0.1))["sentence"]
+        assert "9,000 customers drawn for a message" in sentence or "9,000 customers were drawn for a mess" in sentence
+        assert "customers written to" not in sentence and "were written to" not in sentence
+
+
+def test_a_list_that_would_have_shown_a_lift_of_a_tenth_is_not_asked_for_one_more_customer() -> None:
+    small = decided(3_599, 400, scale=4)
+    assert "to show a lift of a tenth." in small["sentence"] and small["needed_customers"] > 30_000
+    found = decided(8_999, 1_000, scale=10)  # 90,000 beside 10,000, a tenth of each: 2.8 standard errors are .9 points
+    assert (found["decision"], found["needed_customers"]) == ("inconclusive", None)
+    assert found["sentence"].endswith(
+        "Inconclusive: a lift of a tenth would likely have shown, so it is smaller, if any."
+    )
+    assert "left out: +0.00 points" in found["sentence"]  # "-0.00" would read like a loss
+
+
+def test_an_early_look_at_an_effect_large_enough_waits_for_the_end_instead_of_more_customers() -> None:
+    found = decided(560, 30, LiftSpec("C1", control_share=0.1, look=Look(1, 0.1)))
+    assert (found["decision"], found["needed_customers"]) == ("inconclusive", None)
+    assert (
+        "wait for its end. Inconclusive: by then these customers are enough to show an effect of" in found["sentence"]
+    )
+
+
+def test_an_effect_next_to_nothing_is_not_blamed_on_few_buyers() -> None:
+    results = campaign_lift(pl.concat([group("treated", 9_000, 300), group("control", 1_000, 30)]), SPEC)
+    tiny = results.with_columns(effect=pl.when(pl.col("metric") == "buyers").then(1e-9).otherwise("effect"))
+    assert (
+        decide(tiny)["sentence"]
+        .item()
+        .endswith("Inconclusive: no list is long enough to show an effect of 0.00 points, as observed.")
+    )
+
+
 def test_a_margin_with_too_few_buyers_is_judged_by_buyers() -> None:
     found = decided(450, 30, LiftSpec("C1", "margin", control_share=0.1))
     assert (found["decision"], found["metric"]) == ("inconclusive", "margin")

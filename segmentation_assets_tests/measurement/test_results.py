@@ -139,6 +139,16 @@ def test_messages_that_never_left_are_told_and_their_customers_still_count() -> 
     assert _row(found.results, "buyers")["treated_customers"] == 3_000
 
 
+def test_a_campaign_of_which_no_message_left_caused_nothing_and_is_not_pooled() -> None:
+    found = measure_campaign(_customers(), replace(CAMPAIGN, sent_customers=0))
+    assert found.results.is_empty() and found.segments.is_empty()
+    assert (found.verdict["decision"], found.verdict["sentence"]) == (
+        "no result", "No message left to any of the 3,000 treated, so none caused anything."
+    )  # fmt: skip
+    trial = measure_campaign(_customers(), replace(CAMPAIGN, sent_customers=0, is_aa=True))
+    assert trial.verdict["decision"] == "A/A: differ"
+
+
 def test_a_campaign_of_controls_only_has_a_verdict_too() -> None:
     found = measure_campaign(_customers(0, 1_000), replace(CAMPAIGN, treated_customers=0, is_experiment=False))
     assert found.results.is_empty()
@@ -161,6 +171,9 @@ def test_the_hold_out_is_everybody_beside_those_left_out_of_all() -> None:
     row = pooled_results(sent, held).filter(method="hold_out", metric="buyers").row(0, named=True)
     assert (row["treated_customers"], row["control_customers"], row["campaigns"]) == (3_000, 1_000, 1)
     assert row["effect"] == pytest.approx(0.1) and row["low"] < 0.1 < row["high"]
+    assert row["note"].startswith("The period grows with every campaign")
+    # Nobody knows who bought in a source without orders: that is no effect of 0.
+    assert pooled_results(sent.clear(), held, has_orders=False).is_empty()
 
 
 def test_reading_again_with_the_same_data_is_the_same_look() -> None:

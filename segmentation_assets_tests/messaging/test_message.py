@@ -52,7 +52,8 @@ def test_the_headers_of_a_message_are_those_of_marketing_mail() -> None:
         "Date": "Wed, 01 Jul 2026 09:30:00 +0000", "Message-ID": MESSAGE_ID,
         "List-Unsubscribe": f"<{urls().unsubscribe}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "List-ID": "<news.shop.example>", "Feedback-ID": "20260630-T3-loyal:A:campaign:shop-example-ma",
-        "X-Campaign": "20260630-T3-loyal",
+        "X-Campaign": "20260630-T3-loyal", "X-PM-Metadata-send_id": MESSAGE_ID[1:37],
+        "X-SMTPAPI": f'{{"unique_args": {{"send_id": "{MESSAGE_ID[1:37]}"}}}}',
         "Content-Type": message["Content-Type"],
     }  # fmt: skip
     assert message.get_content_type() == "multipart/alternative"

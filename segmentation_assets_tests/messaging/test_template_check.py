@@ -167,3 +167,8 @@ def test_a_missing_variable_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(LayoutError) as error:
         lay_out(COPY, facts(), brand=Brand(layout="{{ slogan }}"))
     assert str(error.value) == "The layout names something that a message does not have: 'slogan' is undefined."
+
+
+def test_a_layout_that_is_nested_without_end_is_a_finding() -> None:
+    (found,) = check_template("{{ subject" + "|e" * 2_000 + " }}")
+    assert found.detail == "The layout is nested too deeply to be read."

@@ -72,6 +72,7 @@ def _segmented_shop() -> Iterator[duckdb.DuckDBPyConnection]:
             "create table features.product_guards (product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
         )
         con.execute("create table features.age_rule as select false as unknown_age_is_minor")
+        con.execute("create table features.profiling_opt_outs (customer_id VARCHAR, opted_out_at TIMESTAMP)")
         # The feature tables without rows, for their columns and types.
         for name in ("order_lines", "customer_shares", "reachability", "customer_features"):
             model = load_model(SQL_ROOT / "features" / f"{name}.sql")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import secrets
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -186,6 +187,33 @@ def test_a_post_unsubscribes_without_cookie_or_redirect(  # noqa: PLR0917 - fixt
     assert not {"set-cookie", "location"} & set(answer.headers)
     (event,) = heard(spool_folder)
     assert (event["kind"], event["source"], event["method"]) == ("unsubscribe", source, "POST")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nNo\r\n--b--\r\n',
+        '--b\r\nContent-Disposition: form-data; name="List-Unsubscribed"\r\n\r\nOne-Click\r\n--b--\r\n',
+        '--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nOne-Click\r\n--b--\r\n',
+        '--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click',
+        '--b\r\n\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--b--\r\n',
+    ],
+)
+def test_a_form_that_does_not_say_one_click_changes_nothing(
+    client: TestClient, signer: TokenSigner, send: str, spool_folder: Path, body: str
+) -> None:
+    path = f"/u/{signer.make(TokenKind.UNSUBSCRIBE, send)}"
+    answer = client.post(path, content=body, headers={"content-type": "multipart/form-data; boundary=b"})
+    assert answer.status_code == 400
+    assert heard(spool_folder) == []
+
+
+def test_no_form_keeps_the_service_busy(client: TestClient, signer: TokenSigner, send: str) -> None:
+    path = f"/u/{signer.make(TokenKind.UNSUBSCRIBE, send)}"
+    body = "content-disposition: " * 150 + ";name=List-Unsubscribe" * 150 + "\r\n" + "x\r\n" * 3000
+    began = time.process_time()
+    assert client.post(path, content=body, headers={"content-type": "multipart/form-data"}).status_code == 400
+    assert time.process_time() - began < 0.5  # a pattern over the whole body took 5 s, and minutes for 64 kB
 
 
 def test_unsubscribing_ten_times_is_one_event_and_one_suppression(

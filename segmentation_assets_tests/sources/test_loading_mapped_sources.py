@@ -100,7 +100,7 @@ def test_a_folder_anywhere_is_a_source(tmp_path: Path) -> None:
     assert set(counts) == set(CONTRACT)
     assert rows(tmp_path, "from raw.source") == [
         ("my shop, Ltd. [2024]*'s", "A corner shop", date(2024, 3, 5), "EUR", False,
-         "customers,contacts,orders,order_items"),
+         "customers,contacts,orders,order_items", {}),
     ]  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column
+from sqlalchemy import Column, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from segmentation_assets.state import (
     EventRecord,
@@ -297,3 +298,13 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> No
             session.flush()
             raise ValueError("killed")
         assert state.next_version("stage") == 2
+
+
+def test_an_error_of_the_store_names_no_values(tmp_path: Path) -> None:
+    with (
+        open_state(tmp_path / "state.sqlite") as store,
+        pytest.raises(SQLAlchemyError) as failed,
+        store.session() as session,
+    ):
+        session.execute(text("select * from nothing where customer_id = :who"), {"who": "C-secret"})
+    assert "C-secret" not in str(failed.value)

@@ -94,6 +94,7 @@ def _make(path: Path, rows: str, as_of: date = AS_OF) -> Path:
             "create table features.product_guards (product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
         )
         con.execute("create table features.age_rule as select false as unknown_age_is_minor")
+        con.execute("create table features.profiling_opt_outs (customer_id VARCHAR, opted_out_at TIMESTAMP)")
         con.execute(rows)
         for name in FEATURE_MODELS:
             model = load_model(SQL_ROOT / f"{name}.sql")

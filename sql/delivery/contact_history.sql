@@ -19,7 +19,16 @@ counted as (
         s.campaign_id,
         s.status,
         s.finished_at,
-        cast(coalesce(s.finished_at, c.starts_at, cast($as_of as timestamp)) as date) as counts_on,
+        cast(coalesce(
+            s.finished_at,
+            -- What still waits may leave on any day until the campaign ends, whenever that began.
+            case
+                when c.status = 'sending' and c.not_after > cast(cast($as_of as date) + 1 as timestamp)
+                    then greatest(c.starts_at, cast(cast($as_of as date) + 1 as timestamp))
+            end,
+            c.starts_at,
+            cast($as_of as timestamp)
+        ) as date) as counts_on,
         s.campaign_id in (select campaign_id from present) as is_present
     from delivery.sends as s
     left join delivery.campaigns as c on c.campaign_id = s.campaign_id

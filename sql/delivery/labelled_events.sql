@@ -249,27 +249,39 @@ robot_clicks as (
     left join scanner_networks as n on n.network = c.network
 ),
 
+-- Windows rather than a join of opens with clicks: whoever asks for one message's links a thousand times would make that
+-- a million pairs.
+beside_clicks as (
+    select
+        event_id,
+        kind,
+        is_proxy,
+        rule,
+        (network <> '' and count(*) filter (where kind = 'click') over by_network > 0)
+        or count(*) filter (where kind = 'click' and rule = 'link_burst') over by_message > 0 as is_beside_robot
+    from (
+        select event_id, send_id, network, occurred_at, 'open' as kind, is_proxy, rule from judged_opens
+        union all
+        select event_id, send_id, network, occurred_at, 'click' as kind, false as is_proxy, rule from robot_clicks
+        where rule is not null
+    ) as opens_and_robots
+    window
+        by_network as (
+            partition by send_id, network order by occurred_at
+            range between interval 10 seconds preceding and interval 10 seconds following
+        ),
+        by_message as (
+            partition by send_id order by occurred_at
+            range between interval 1 second preceding and interval 1 second following
+        )
+),
+
 robot_opens as (
     select
-        o.event_id,
-        coalesce(any_value(o.rule), case when count(c.event_id) > 0 then 'scanner_open' end) as rule
-    from judged_opens as o
-    left join robot_clicks as c
-        on not o.is_proxy
-        and c.send_id = o.send_id
-        and c.rule is not null
-        and (
-            (
-                o.network <> ''
-                and c.network = o.network
-                and c.occurred_at between o.occurred_at - interval 10 seconds and o.occurred_at + interval 10 seconds
-            )
-            or (
-                c.rule = 'link_burst'
-                and c.occurred_at between o.occurred_at - interval 1 second and o.occurred_at + interval 1 second
-            )
-        )
-    group by o.event_id
+        event_id,
+        coalesce(rule, case when is_beside_robot and not is_proxy then 'scanner_open' end) as rule
+    from beside_clicks
+    where kind = 'open'
 ),
 
 robots as (

@@ -2,7 +2,9 @@
 -- that day: worth and place in the life cycle, what, when and at what price they buy, engagement, and what they said
 -- about themselves. Nothing that happened after the as-of date enters. Where a customer has no sold order, a standard
 -- figure the source gives ready-made in customer_attributes is used instead. Counts are 0 when nothing was recorded,
--- unknown numbers are null, unknown categories are the text unknown. Protected attributes (gender, age, marital
+-- unknown numbers are null, unknown categories are the text unknown. Who does not want to be profiled is not in it
+-- (features.profiling_opt_outs), and so in no segment, audience or suggestion; the shop's own totals still hold what they
+-- bought. Protected attributes (gender, age, marital
 -- status) are not in this table. Seasons are those of the northern hemisphere; shares are of sold lines unless said.
 -- grain: customer_id
 -- column is_buyer: True when the customer has a sold order, or the source says they ordered or spent something.
@@ -71,7 +73,7 @@
 -- column country: Country of residence; unknown when not known.
 -- column region: Region, state or sales territory; unknown when not known (the text NA is a value).
 -- column email_consent: True when the customer agreed to marketing e-mail by the as-of date and has not withdrawn it.
--- column is_reachable: True with consent, a valid address no other customer has, and not known to be a minor.
+-- column is_reachable: True with consent, a valid address no other customer has, and no minor.
 with sensitive_categories as (
     select p.category
     from clean.products as p
@@ -395,4 +397,5 @@ left join clean.demographics as d on d.customer_id = r.customer_id
 left join clean.preferences as p on p.customer_id = r.customer_id
 left join sensitive_categories as sc on sc.category = p.favourite_category
 left join memberships as l on l.customer_id = r.customer_id
+where not r.is_opted_out
 order by r.customer_id

@@ -1,6 +1,7 @@
 -- What each buyer buys: for every category, brand and channel of their sold lines, how many lines and how much money.
 -- Lines whose product or channel is not known count under the value unknown, so the shares of a dimension sum to one.
--- Lines of sensitive goods count under unknown too, so that they cannot enter taste.
+-- Lines of sensitive goods count under unknown too, so that they cannot enter taste. Who does not want to be profiled is
+-- not in it.
 -- grain: customer_id, dimension, value
 -- column dimension: What is shared out (category, brand or channel).
 -- column value: The category, brand or channel.
@@ -18,6 +19,7 @@ with lines as (
         count(*) as line_count,
         sum(net_amount) as net_amount
     from features.order_lines
+    where customer_id not in (select customer_id from features.profiling_opt_outs)
     group by
         customer_id,
         case when is_sensitive then 'unknown' else category end,

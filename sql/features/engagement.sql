@@ -1,7 +1,7 @@
 -- How each customer answers messages, and whether they have had enough: campaigns sent from here and past ones of any
 -- channel together. Only a person's clicks count for campaigns sent from here; for past ones those the source reports.
--- Opens are left out: machines open too. The customers are those of features.reachability, and nothing after the as-of
--- date is known here.
+-- Opens are left out: machines open too. The customers are those of features.reachability who may be profiled, and
+-- nothing after the as-of date is known here.
 -- grain: customer_id
 -- column messages_last_90_days: Messages to the customer in the 90 days that end with the as-of date.
 -- column clicks_last_90_days: Messages they clicked in these 90 days.
@@ -53,6 +53,8 @@ refused as (
     from clean.campaign_responses
     where kind in ('unsubscribe', 'complaint')
         and (occurred_at is null or occurred_at < cast(cast($as_of as date) + 1 as timestamp))
+        -- A refusal of nobody known would leave it open for everybody whether they refused.
+        and customer_id is not null
 ),
 
 clicked as (
@@ -91,4 +93,5 @@ select
 from features.reachability as k
 left join written_to as w on w.customer_id = k.customer_id
 left join clicked as c on c.customer_id = k.customer_id
+where not k.is_opted_out
 order by k.customer_id

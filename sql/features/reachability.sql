@@ -1,6 +1,7 @@
 -- Whether each customer may and can be reached by marketing e-mail. The customers are those known by the as-of date:
 -- signed up by then (or on a day nobody recorded), or already a buyer by then. Who unsubscribed or complained after
--- giving consent has no consent any more. Age is judged by birth year alone, on the safe side; what an unknown age counts
+-- giving consent has no consent any more. Who does not want to be profiled is not reached either, because every campaign's
+-- audience is chosen by profiling. Age is judged by birth year alone, on the safe side; what an unknown age counts
 -- as is a setting (features.age_rule).
 -- grain: customer_id
 -- column has_consent: True when the customer agreed to marketing e-mail by the as-of date and has not unsubscribed or complained since.
@@ -10,7 +11,8 @@
 -- column is_minor: True when the as-of year minus the birth year is 18 or less; when the age is unknown, what the setting says.
 -- column is_age_known: True when the birth year is known.
 -- column is_adult: True when the birth year is known and the customer is no minor.
--- column is_reachable: True with consent, a valid address no other customer has, and no minor.
+-- column is_opted_out: True when the customer does not want to be profiled (features.profiling_opt_outs).
+-- column is_reachable: True with consent, a valid address no other customer has, no minor, and not opted out of profiling.
 with refusals as (
     select
         customer_id,
@@ -35,7 +37,8 @@ facts as (
         coalesce(f.has_valid_email, false) as has_valid_email,
         coalesce(f.is_email_shared, false) as is_email_shared,
         c.birth_year is not null as is_age_known,
-        coalesce(year(cast($as_of as date)) - c.birth_year <= 18, rule.unknown_age_is_minor) as is_minor
+        coalesce(year(cast($as_of as date)) - c.birth_year <= 18, rule.unknown_age_is_minor) as is_minor,
+        c.customer_id in (select customer_id from features.profiling_opt_outs) as is_opted_out
     from clean.customers as c
     cross join features.age_rule as rule
     left join clean.contact_flags as f on f.customer_id = c.customer_id
@@ -54,7 +57,8 @@ select
     is_minor,
     is_age_known,
     is_age_known and not is_minor as is_adult,
+    is_opted_out,
     has_given_consent and not has_unsubscribed and has_valid_email and not is_email_shared and not is_minor
-        as is_reachable
+        and not is_opted_out as is_reachable
 from facts
 order by customer_id

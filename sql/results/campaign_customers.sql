@@ -45,7 +45,9 @@ orders as (
 events as (
     select
         e.send_id,
-        bool_or(e.kind = 'delivered') as is_delivered,
+        bool_or(
+            e.kind in ('delivered', 'unsubscribe', 'complaint') or (e.kind in ('open', 'click') and not e.is_robot)
+        ) as has_arrived,
         bool_or(e.kind in ('open', 'click') and not e.is_robot) as is_opened,
         bool_or(e.kind = 'click' and not e.is_robot) as is_clicked,
         bool_or(e.kind = 'unsubscribe') as is_unsubscribed,
@@ -79,14 +81,13 @@ assigned as (
         s.arm,
         nullif(s.variant, '') as variant,
         nullif(string_split(coalesce(nullif(s.product_ids, ''), d.product_ids, ''), ',')[1], '') as product_id,
-        -- A delivery that is reported outweighs a bounce of an earlier try.
-        coalesce(e.is_delivered or e.is_clicked, false) or (s.status = 'sent' and not coalesce(e.has_bounced, false))
-            as is_delivered,
+        -- A delivery that is reported, or what only a reader does, outweighs a bounce of an earlier try.
+        coalesce(e.has_arrived, false) or (s.status = 'sent' and not coalesce(e.has_bounced, false)) as is_delivered,
         coalesce(e.is_opened, false) as is_opened,
         coalesce(e.is_clicked, false) as is_clicked,
         coalesce(e.is_unsubscribed, false) as is_unsubscribed,
         coalesce(e.is_complained, false) as is_complained,
-        coalesce(e.has_bounced and not (e.is_delivered or e.is_clicked), false) as is_bounced
+        coalesce(e.has_bounced and not e.has_arrived, false) as is_bounced
     from delivery.sends as s
     inner join delivery.campaigns as d on d.campaign_id = s.campaign_id
     left join events as e on e.send_id = s.send_id

@@ -1,10 +1,11 @@
 -- Everybody who would have been in a campaign sent from here, beside those left out of all campaigns, with what they
--- did since. A customer counts from the start of the first campaign that they were drawn for: nothing was sent to them
--- before, so whether they are here depends on no message. Trials in which nobody is written to do not count. Empty
--- where the settings hold nobody out.
+-- did since. A customer counts in the arm and from the start of the first campaign with a hold-out that they were drawn
+-- for: whether they are here depends on no message that one arm alone could get. Trials in which nobody is written to do
+-- not count, nor do campaigns from which nobody was held out, before the setting or without it: their customers have
+-- nobody beside them. Empty where the settings hold nobody out.
 -- grain: customer_id
 -- column arm: hold_out, or treated for all others, written to or not.
--- column entered_at: Start of the first campaign the customer was drawn for (UTC).
+-- column entered_at: Start of the first campaign with a hold-out that the customer was drawn for (UTC).
 -- column is_buyer: True with an order since then.
 -- column order_count: Orders since then, until the last campaign's window ends.
 -- column net_amount: Money of these orders after discounts, in the source's currency.
@@ -12,14 +13,15 @@
 with drawn as (
     select
         t.customer_id,
-        bool_or(t.arm = 'hold_out') as is_held_out,
-        min(t.started_at) as entered_at
+        t.arm = 'hold_out' as is_held_out,
+        t.started_at as entered_at
     from results.campaign_customers as t
     inner join results.measured_campaigns as c on c.campaign_id = t.campaign_id
     where c.origin = 'sent'
         and not c.is_aa
         and c.elapsed_share > 0
-    group by t.customer_id
+        and c.hold_out_customers > 0
+    qualify row_number() over (partition by t.customer_id order by t.started_at, t.campaign_id) = 1
 ),
 
 period as (

@@ -1,6 +1,7 @@
 -- Every campaign that reached or left out a customer, sent from here or found in the source, with the window in which
 -- orders count. The window is one for everybody: it begins when the campaign does, not when a message left, so that
--- those left out can be compared. A past campaign lasts to its last day; one without takes the setting's days. A
+-- those left out can be compared. One that was begun later than planned begins when it was put into the outbox, with
+-- everybody who was left out: else days before any message would count as its effect. A past campaign lasts to its last day; one without takes the setting's days. A
 -- campaign is an experiment where somebody was left out at random: in the source that is its arm `control`.
 -- grain: campaign_id
 -- column origin: sent, from here, or past, found in the source.
@@ -21,7 +22,9 @@ with sent as (
         count(*) filter (where arm = 'treated') as treated_customers,
         count(*) filter (where arm = 'control') as control_customers,
         count(*) filter (where arm = 'hold_out') as hold_out_customers,
-        count(*) filter (where arm = 'treated' and status in ('sent', 'uncertain')) as sent_customers
+        count(*) filter (where arm = 'treated' and status in ('sent', 'uncertain')) as sent_customers,
+        -- Ghosts are finished when the outbox is filled, before any message leaves.
+        min(finished_at) as begun_at
     from delivery.sends
     group by campaign_id
 ),
@@ -41,8 +44,8 @@ campaigns as (
         s.campaign_id,
         c.name,
         'sent' as origin,
-        c.starts_at as started_at,
-        c.starts_at + to_days(cast(c.window_days as integer)) as window_ends_at,
+        greatest(c.starts_at, s.begun_at) as started_at,
+        greatest(c.starts_at, s.begun_at) + to_days(cast(c.window_days as integer)) as window_ends_at,
         c.is_aa,
         c.primary_metric,
         nullif(c.control_share, 0) as control_share,

@@ -18,7 +18,7 @@ from segmentation_assets.sources.synthetic.orders import (
     fresh_products,
 )
 from segmentation_assets.sources.synthetic.personas import PERSONAS
-from segmentation_assets.sources.synthetic.settings import HISTORY_DAYS, SECONDS_PER_DAY, Ints, Topic
+from segmentation_assets.sources.synthetic.settings import HISTORY_DAYS, SECONDS_PER_DAY, Floats, Ints, Topic
 from segmentation_assets.sources.synthetic.vocabulary import (
     RETURN_REASONS,
     REVIEW_CLOSINGS,
@@ -50,22 +50,39 @@ def payments_frame(block: Block, orders: Orders) -> tuple[pl.DataFrame, Ints]:
 
     One for each order that was not cancelled, unless an invoice is still open.
     """
-    rng = block.stream(Topic.PAYMENTS)
-    size = len(orders.customer)
-    kind = np.where(orders.channel == STORE, 1, np.where(orders.channel == PHONE, 2, 0))
+    return payments_of(
+        block.stream(Topic.PAYMENTS), block.settings.last_second, customer=orders.customer, second=orders.second,
+        channel=orders.channel, status=orders.status, ids=orders.ids, amount=orders.amount,
+    )  # fmt: skip
+
+
+def payments_of(
+    rng: np.random.Generator,
+    last_second: int,
+    *,
+    customer: Ints,
+    second: Ints,
+    channel: Ints,
+    status: Ints,
+    ids: pl.Series,
+    amount: Floats,
+) -> tuple[pl.DataFrame, Ints]:
+    """The payments, made up to `last_second`, of orders given as arrays, and the place of each one's order."""
+    size = len(customer)
+    kind = np.where(channel == STORE, 1, np.where(channel == PHONE, 2, 0))
     method = draw_by_row(rng, np.array([_METHODS_ONLINE, _METHODS_STORE, _METHODS_PHONE]), kind)
     delay = np.where(method == _INVOICE, rng.integers(2, 20, size) * SECONDS_PER_DAY, rng.integers(20, 600, size))
-    paid = orders.second + np.where(kind == 1, 0, delay)
-    kept = np.flatnonzero((orders.status != CANCELLED) & (paid <= block.settings.last_second))
-    ids = orders.ids.gather(kept)
+    paid = second + np.where(kind == 1, 0, delay)
+    kept = np.flatnonzero((status != CANCELLED) & (paid <= last_second))
+    paid_ids = ids.gather(kept)
     frame = pl.DataFrame(
         {
-            "payment_id": ids.str.replace("O", "Y", literal=True),
-            "order_id": ids,
+            "payment_id": paid_ids.str.replace("O", "Y", literal=True),
+            "order_id": paid_ids,
             "method": pick(_METHODS, method[kept]),
-            "amount": orders.amount[kept],
+            "amount": amount[kept],
             "paid_at": moments(paid[kept]),
-            "_customer": orders.customer[kept],
+            "_customer": customer[kept],
         }
     )
     return frame, kept

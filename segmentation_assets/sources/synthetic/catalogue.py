@@ -53,8 +53,8 @@ class Catalogue:
 
 
 def period_of(day: Ints) -> Ints:
-    """The price period of each day of the world."""
-    return day // PERIOD_DAYS
+    """The price period of each day of the world; days after the world's last one keep its last prices."""
+    return np.minimum(day // PERIOD_DAYS, PERIODS - 1)
 
 
 def _shop_price(amounts: Floats) -> Floats:

@@ -9,7 +9,7 @@ given those before it a sum of two known terms, so a Bayes classifier of tastes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -33,6 +33,7 @@ from segmentation_assets.sources.synthetic.settings import (
     Ints,
     Topic,
     WorldSettings,
+    calendar,
 )
 from segmentation_assets.sources.synthetic.vocabulary import draw, draw_by_row, moments, null_where, pick
 
@@ -91,8 +92,7 @@ class Orders:
 
 def make_market(settings: WorldSettings, catalogue: Catalogue, campaigns: Campaigns) -> Market:
     """The calendar, the tables to draw from, and the scale that gives the asked-for lines per customer."""
-    weights = _MONTH_FACTORS[settings.day_months - 1] * _WEEKDAY_FACTORS[settings.day_weekdays]
-    cumulated = np.concatenate([[0.0], np.cumsum(weights / weights.mean())])
+    cumulated = np.concatenate([[0.0], np.cumsum(_day_weights(settings, HISTORY_DAYS))])
     probabilities = category_probabilities(settings)
     return Market(
         catalogue=catalogue,
@@ -103,6 +103,20 @@ def make_market(settings: WorldSettings, catalogue: Catalogue, campaigns: Campai
         product_stack=_stack(catalogue),
         rate_scale=_calibrate(settings, campaigns, cumulated),
     )
+
+
+def _day_weights(settings: WorldSettings, days: int) -> Floats:
+    """Weight of each of the world's first `days` days by season and weekday; 1 on average over its history."""
+    months, weekdays = calendar(settings, days)
+    weights = _MONTH_FACTORS[months - 1] * _WEEKDAY_FACTORS[weekdays]
+    scaled: Floats = weights / weights[:HISTORY_DAYS].mean()
+    return scaled
+
+
+def lengthened(market: Market, settings: WorldSettings, days: int) -> Market:
+    """The market with a calendar of `days` days: those after the world's own keep its last prices."""
+    cumulated = np.concatenate([[0.0], np.cumsum(_day_weights(settings, days))])
+    return replace(market, day_weights=cumulated, day_months=calendar(settings, days)[0])
 
 
 def _stack(catalogue: Catalogue) -> Floats:
@@ -153,9 +167,7 @@ def make_orders(block: Block, market: Market, reach: Reach) -> Orders:
     settings, traits = block.settings, block.traits
     rng = block.stream(Topic.ORDERS)
     customer, day, campaign = _order_days(block, market, reach, rng)
-    channel = np.where(rng.random(len(customer)) < 0.8, traits.channel[customer], rng.integers(0, 2, len(customer)))
-    hour = draw_by_row(rng, _HOURS, _HOURS_OF_CHANNEL[channel])
-    second = settings.first_second + day * SECONDS_PER_DAY + hour * 3_600 + rng.integers(0, 3_600, len(customer))
+    channel, second = draw_moments(settings, traits, rng, customer=customer, day=day)
     # Nobody orders before signing up, or because of a message that has not come yet.
     second = np.maximum(second, traits.signed_up[customer] + rng.integers(60, 3_000, len(customer)))
     reached = np.where(campaign >= 0, reach.contacted[customer, campaign] + 1_800, 0)
@@ -165,47 +177,123 @@ def make_orders(block: Block, market: Market, reach: Reach) -> Orders:
     first_of_customer = np.searchsorted(customer, np.arange(len(block.ids)))
     sequence = np.arange(len(customer)) - first_of_customer[customer]
     ids = _order_ids(block, customer, sequence)
-    status = _statuses(settings, rng, channel, second)
+    status = draw_statuses(settings.last_second, rng, channel, second)
     coupon_share = rng.random(len(customer))
     has_coupon = (campaign >= 0) & (coupon_share < 0.6)
     is_welcome = (sequence == 0) & (campaign < 0) & (coupon_share < 0.22)
     coupons = (*market.campaigns.coupons, _WELCOME)
     coupon = np.where(has_coupon, campaign, np.where(is_welcome, len(coupons) - 1, -1))
-    store = null_where(
-        market.catalogue.store_ids.gather(market.catalogue.store_of_town[traits.town[customer]]), channel != STORE
+    orders_frame = orders_table(
+        block, market, customer=customer, ids=ids, channel=channel, second=second, status=status,
+        coupon=pick(coupons, coupon),
+    )  # fmt: skip
+
+    rng = block.stream(Topic.LINES)
+    lines = draw_line_counts(traits, rng, customer)
+    product = _line_products(block, market, rng, customer=customer, day=day, sequence=sequence, lines=lines)
+    coupon_discount = np.concatenate([market.campaigns.discount, [0.1, 0.0]])[coupon]
+    sold = price_lines(
+        market, traits, block.stream(Topic.MONEY), customer=customer, day=day, ids=ids, lines=lines, product=product,
+        coupon_discount=coupon_discount,
+    )  # fmt: skip
+    return Orders(
+        customer=customer,
+        second=second,
+        channel=channel,
+        status=status,
+        campaign=campaign,
+        ids=ids,
+        amount=sold.amount,
+        line_order=sold.order,
+        line_product=product,
+        line_quantity=sold.quantity,
+        line_ids=sold.ids,
+        orders_frame=orders_frame,
+        lines_frame=sold.frame,
     )
-    orders_frame = pl.DataFrame(
+
+
+def draw_moments(
+    settings: WorldSettings, traits: Traits, rng: np.random.Generator, *, customer: Ints, day: Ints
+) -> tuple[Ints, Ints]:
+    """Channel and moment (seconds since 1970) of orders on their days."""
+    size = len(customer)
+    channel = np.where(rng.random(size) < 0.8, traits.channel[customer], rng.integers(0, 2, size))
+    hour = draw_by_row(rng, _HOURS, _HOURS_OF_CHANNEL[channel])
+    second = settings.first_second + day * SECONDS_PER_DAY + hour * 3_600 + rng.integers(0, 3_600, size)
+    return channel, second
+
+
+def orders_table(
+    block: Block,
+    market: Market,
+    *,
+    customer: Ints,
+    ids: pl.Series,
+    channel: Ints,
+    second: Ints,
+    status: Ints,
+    coupon: pl.Series,
+) -> pl.DataFrame:
+    """The raw table `orders` of a block's orders."""
+    store = market.catalogue.store_ids.gather(market.catalogue.store_of_town[block.traits.town[customer]])
+    return pl.DataFrame(
         {
             "order_id": ids,
             "customer_id": block.ids.gather(customer),
-            "store_id": store,
+            "store_id": null_where(store, channel != STORE),
             "channel": pick(CHANNELS, channel),
             "ordered_at": moments(second),
             "status": pick(_STATUSES, status),
-            "currency": pl.Series([settings.currency]).new_from_index(0, len(customer)),
-            "coupon_code": pick(coupons, coupon),
+            "currency": pl.Series([block.settings.currency]).new_from_index(0, len(customer)),
+            "coupon_code": coupon,
             "_customer": customer,
         }
     )
 
-    rng = block.stream(Topic.LINES)
-    basket = np.array([p.lines_per_order for p in PERSONAS])[traits.persona[customer]]
-    lines = 1 + rng.poisson(np.maximum(basket - 1, 0))
-    line_order = np.repeat(np.arange(len(customer)), lines)
-    product = _line_products(block, market, rng, customer=customer, day=day, sequence=sequence, lines=lines)
 
-    rng = block.stream(Topic.MONEY)
+def draw_line_counts(traits: Traits, rng: np.random.Generator, customer: Ints) -> Ints:
+    """Lines of each order, by the customer's persona."""
+    basket = np.array([p.lines_per_order for p in PERSONAS])[traits.persona[customer]]
+    lines: Ints = 1 + rng.poisson(np.maximum(basket - 1, 0))
+    return lines
+
+
+@dataclass(frozen=True)
+class SoldLines:
+    """Lines of orders as arrays and as the raw table `order_items`; `amount` is per order."""
+
+    order: Ints
+    quantity: Ints
+    ids: pl.Series
+    frame: pl.DataFrame
+    amount: Floats
+
+
+def price_lines(
+    market: Market,
+    traits: Traits,
+    rng: np.random.Generator,
+    *,
+    customer: Ints,
+    day: Ints,
+    ids: pl.Series,
+    lines: Ints,
+    product: Ints,
+    coupon_discount: Floats,
+) -> SoldLines:
+    """Quantities, prices and discounts of the lines of orders; `product` is per line, all others per order."""
+    line_order = np.repeat(np.arange(len(customer)), lines)
     units = np.array([c.units for c in CATEGORIES])[market.catalogue.category[product]]
     quantity = 1 + rng.poisson(units - 1)
     price = market.catalogue.prices[product, period_of(day)[line_order]]
-    coupon_discount = np.concatenate([market.campaigns.discount, [0.1, 0.0]])[coupon]
     is_reduced = rng.random(len(product)) < traits.discount_sensitivity[customer[line_order]]
     depth = np.where(is_reduced, _DEPTHS[draw(rng, (0.15, 0.3, 0.25, 0.2, 0.1), len(product))], 0.0)
     depth = np.maximum(depth, coupon_discount[line_order])
     discount = np.round(quantity * price * depth, 2)
     ordinal = np.arange(len(product)) - np.repeat(np.cumsum(lines) - lines, lines)
     line_ids = ids.gather(line_order) + pl.Series([f"-{n + 1:02d}" for n in range(100)]).gather(ordinal.clip(0, 99))
-    lines_frame = pl.DataFrame(
+    frame = pl.DataFrame(
         {
             "order_item_id": line_ids,
             "order_id": ids.gather(line_order),
@@ -218,21 +306,8 @@ def make_orders(block: Block, market: Market, reach: Reach) -> Orders:
         }
     )
     amount = np.bincount(line_order, weights=quantity * price - discount, minlength=len(customer))
-    return Orders(
-        customer=customer,
-        second=second,
-        channel=channel,
-        status=status,
-        campaign=campaign,
-        ids=ids,
-        amount=np.round(amount, 2),
-        line_order=line_order,
-        line_product=product,
-        line_quantity=quantity,
-        line_ids=line_ids,
-        orders_frame=orders_frame,
-        lines_frame=lines_frame,
-    )
+    amount = amount.astype(np.float64)  # of no line at all it would be whole numbers
+    return SoldLines(line_order, quantity, line_ids, frame, np.round(amount, 2))
 
 
 def _order_days(block: Block, market: Market, reach: Reach, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
@@ -264,9 +339,9 @@ def _order_ids(block: Block, customer: Ints, sequence: Ints) -> pl.Series:
     return own.gather(customer) + pl.Series([f"{n + 1:03d}" for n in range(highest)], dtype=pl.String).gather(sequence)
 
 
-def _statuses(settings: WorldSettings, rng: np.random.Generator, channel: Ints, second: Ints) -> Ints:
+def draw_statuses(last_second: int, rng: np.random.Generator, channel: Ints, second: Ints) -> Ints:
     """Recent orders are still under way; of the older ones some were cancelled or came back whole."""
-    age_days = (settings.last_second - second) / SECONDS_PER_DAY
+    age_days = (last_second - second) / SECONDS_PER_DAY
     luck = rng.random(len(second))
     under_way = np.where(age_days < 2, PROCESSING, np.where(age_days < 3 + 5 * luck, SHIPPED, COMPLETED))
     status = np.where(channel == STORE, COMPLETED, under_way)

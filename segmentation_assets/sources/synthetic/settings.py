@@ -51,6 +51,8 @@ class Topic(IntEnum):
     DIRT = 17
     PROFILES = 18
     PAYMENTS = 19
+    LATER_DAYS = 20
+    AUDIENCE = 21
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,7 @@ class WorldSettings:
     @property
     def day_months(self) -> Ints:
         """Calendar month (1 to 12) of each day of the world; shape (HISTORY_DAYS,)."""
-        days = np.datetime64(self.first_day, "D") + np.arange(HISTORY_DAYS)
-        return days.astype("datetime64[M]").astype(np.int64) % 12 + 1
-
-    @property
-    def day_weekdays(self) -> Ints:
-        """Weekday (0 is Monday) of each day of the world; shape (HISTORY_DAYS,)."""
-        days = np.datetime64(self.first_day, "D") + np.arange(HISTORY_DAYS)
-        return (days.astype(np.int64) + 3) % 7
+        return calendar(self, HISTORY_DAYS)[0]
 
     @property
     def first_second(self) -> int:
@@ -121,3 +116,9 @@ class WorldSettings:
         """Random numbers of one topic: of a block, or without one of what all blocks share."""
         place = (int(topic),) if block is None else (int(topic), block)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=place))
+
+
+def calendar(settings: WorldSettings, days: int) -> tuple[Ints, Ints]:
+    """Calendar month (1 to 12) and weekday (0 is Monday) of the world's first `days` days; each of shape (days,)."""
+    dates = np.datetime64(settings.first_day, "D") + np.arange(days)
+    return dates.astype("datetime64[M]").astype(np.int64) % 12 + 1, (dates.astype(np.int64) + 3) % 7

@@ -8,13 +8,20 @@ with counted as (
     select customer_id, send_id, cast(finished_at as date) as sent_on
     from delivery.sends
     where status in ('sent', 'uncertain', 'ghost') and finished_at is not null
+),
+
+-- A window rather than a join of a customer's sends with each other, which grows with their square.
+in_days as (
+    select
+        counted.customer_id, counted.send_id, counted.sent_on, rules.cap_messages,
+        count(*) over (
+            partition by counted.customer_id order by counted.sent_on
+            range between to_days(cast(rules.cap_days - 1 as integer)) preceding and current row
+        ) as messages
+    from counted
+    cross join delivery.send_rules as rules
 )
-select counted.customer_id, counted.sent_on, count(*) as messages, any_value(rules.cap_messages) as cap_messages
-from counted
-cross join delivery.send_rules as rules
-inner join counted as others
-    on others.customer_id = counted.customer_id
-    and others.sent_on <= counted.sent_on
-    and others.sent_on > counted.sent_on - cast(rules.cap_days as integer)
-group by counted.customer_id, counted.send_id, counted.sent_on
-having count(*) > any_value(rules.cap_messages)
+
+select customer_id, sent_on, messages, cap_messages
+from in_days
+where messages > cap_messages

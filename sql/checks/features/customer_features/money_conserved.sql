@@ -1,4 +1,5 @@
--- What a customer spent here is the sum of their sold lines, to the cent, and so is the number of lines.
+-- What a customer spent here is the sum of their sold lines, to the cent, and so is the number of lines. Those who opted
+-- out of profiling are not here.
 -- group: business
 -- severity: error
 -- blocking: yes
@@ -6,6 +7,7 @@
 with sold as (
     select customer_id, count(*) as line_count, coalesce(sum(net_amount), 0) as monetary_amount
     from features.order_lines
+    where customer_id not in (select customer_id from features.profiling_opt_outs)
     group by customer_id
 )
 

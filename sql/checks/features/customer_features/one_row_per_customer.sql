@@ -1,4 +1,5 @@
--- One row per customer known by the as-of date: a fan-out here would count customers twice in every segment.
+-- One row per customer known by the as-of date who did not opt out of profiling: a fan-out here would count customers twice
+-- in every segment.
 -- group: contract
 -- severity: error
 -- blocking: yes
@@ -10,7 +11,7 @@ with found as (
 )
 
 select coalesce(r.customer_id, f.customer_id) as customer_id, coalesce(f.copies, 0) as copies
-from features.reachability as r
+from (select customer_id from features.reachability where not is_opted_out) as r
 full join found as f on f.customer_id = r.customer_id
 where r.customer_id is null
     or f.copies is distinct from 1

@@ -1,12 +1,16 @@
 -- A buyer's line shares sum to one in each of the dimensions category, brand and channel, and each dimension is there:
--- taste is read from these shares.
+-- taste is read from these shares. Who opted out of profiling is no part of it.
 -- group: business
 -- severity: error
 -- blocking: yes
 -- remedy: Compare the customer's lines in features.order_lines with their rows here; a value may be there twice or not at all.
 with buyers as (
     select c.customer_id, d.dimension
-    from (select distinct customer_id from features.order_lines) as c
+    from (
+        select distinct customer_id
+        from features.order_lines
+        where customer_id not in (select customer_id from features.profiling_opt_outs)
+    ) as c
     cross join (values ('category'), ('brand'), ('channel')) as d(dimension)
 ),
 

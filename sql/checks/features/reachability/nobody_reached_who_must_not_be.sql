@@ -1,5 +1,5 @@
--- Nobody counts as reachable who did not consent by the as-of date, who unsubscribed or complained since, or who may be
--- a minor by birth year.
+-- Nobody counts as reachable who did not consent by the as-of date, who unsubscribed or complained since, who may be a
+-- minor by birth year, or who does not want to be profiled.
 -- group: business
 -- severity: error
 -- blocking: yes
@@ -16,6 +16,7 @@ where r.is_reachable
         c.email_consent is not true
         or cast(c.email_consent_at as date) > cast($as_of as date)
         or year(cast($as_of as date)) - c.birth_year <= 18
+        or r.customer_id in (select customer_id from features.profiling_opt_outs)
         or (u.customer_id is not null and (c.email_consent_at is null or u.occurred_at >= c.email_consent_at))
     )
 order by r.customer_id
