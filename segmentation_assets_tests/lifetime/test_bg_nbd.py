@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.optimize import approx_fprime
@@ -125,6 +125,7 @@ def _closed_form(model: BgNbd, x: Floats, t_x: Floats, age: Floats, horizon: flo
 def test_expected_purchases_are_the_papers_closed_form(
     rows: list[tuple[int, int, int, int]], r: float, alpha: float, stopping: tuple[float, float], horizon: float
 ) -> None:
+    assume(abs(sum(stopping) - 1) > 1e-3)  # there the form is 0 times infinity for who never bought again
     model, groups = BgNbd(r, alpha, *stopping, 0.0), _groups(rows)
     found = expected_purchases(model, groups.x, groups.t_x, groups.age, horizon)
     assert found == pytest.approx(_closed_form(model, groups.x, groups.t_x, groups.age, horizon), rel=1e-6)
