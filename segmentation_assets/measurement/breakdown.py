@@ -57,7 +57,10 @@ def breakdown(customers: pl.DataFrame, spec: LiftSpec, dimensions: Sequence[str]
         and is_control.any()
         and not is_control.all()
         and not assignment_check(customers, spec).is_alarm
-        and not is_one_sided(customers.filter(~is_control)["is_buyer"], customers.filter(is_control)["is_buyer"])
+        and (
+            spec.is_counted_alike
+            or not is_one_sided(customers.filter(~is_control)["is_buyer"], customers.filter(is_control)["is_buyer"])
+        )
     ):
         for dimension in dimensions:
             if dimension in customers.columns:

@@ -86,7 +86,8 @@ class LiftSpec:
     """How a campaign is measured; all of it fixed before sending but for `look`.
 
     `is_experiment`: those left out were drawn at random. `control_share`: their planned share of treated and control,
-    for the sample-ratio check; None leaves it out. `is_aa`: nobody was written to.
+    for the sample-ratio check; None leaves it out. `is_aa`: nobody was written to. `is_counted_alike`: the outcomes
+    were counted from the same records for both groups, so no buyer among those left out is an answer, not a fault.
     """
 
     campaign_id: str
@@ -95,6 +96,7 @@ class LiftSpec:
     is_aa: bool = False
     control_share: float | None = None
     confidence: float = 0.95
+    is_counted_alike: bool = False
     look: Look = field(default_factory=Look)
 
 
@@ -243,7 +245,7 @@ def _compared(
     row |= {"treated_value": estimate.treated_value, "control_value": estimate.control_value}
     if is_alarm:
         return row | {"method": "none: sample-ratio mismatch"}
-    if is_one_sided(treated[column], control[column]):
+    if not spec.is_counted_alike and is_one_sided(treated[column], control[column]):
         unbelievable = (
             f"None of {control.height:,} left out bought anything: count the orders of both groups, not responses to "
             "the message, which those left out cannot give."

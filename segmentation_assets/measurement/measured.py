@@ -73,6 +73,7 @@ class MeasuredCampaign:
             is_experiment=self.is_experiment,
             is_aa=self.is_aa,
             control_share=self.control_share,
+            is_counted_alike=True,  # results.campaign_customers counts orders of both
             look=Look(max(self.early_looks, int(self.is_running)), self.elapsed_share),
         )
 
@@ -151,7 +152,7 @@ def pooled_results(
         scopes += [(str(origin), results.filter(pl.col("origin") == origin)) for origin in origins]
     parts = [pool_campaigns(rows).with_columns(scope=pl.lit(scope)) for scope, rows in scopes]
     if hold_out.height and has_orders:
-        spec = LiftSpec("hold-out", primary_metric=cast("PrimaryMetric", primary_metric))
+        spec = LiftSpec("hold-out", primary_metric=cast("PrimaryMetric", primary_metric), is_counted_alike=True)
         found = hold_out_lift(outcomes_of(hold_out, has_orders=True), spec)
         campaigns = results.filter(pl.col("origin") == SENT)["campaign_id"].n_unique()
         parts.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,13 @@ def test_groups_of_the_wrong_size_alarm_and_then_no_lift_is_read() -> None:
     assert "so no lift is read. Check the assignment." in row(results, "buyers")["note"]
     assert row(results, "buyers")["method"] == "none: sample-ratio mismatch"
     assert row(campaign_lift(lost, LiftSpec("C1")), "buyers")["effect"] is not None  # no planned share, no check
+
+
+def test_a_control_without_a_buyer_is_an_answer_where_orders_of_both_were_counted() -> None:
+    spec = dataclasses.replace(SPEC, is_counted_alike=True)
+    found = row(campaign_lift(pl.concat([group("treated", 900, 45), group("control", 100, 0)]), spec), "buyers")
+    assert found["effect"] == 0.05
+    assert found["low"] < 0.05 < found["high"]
 
 
 def test_conversions_credited_to_the_message_are_no_lift() -> None:
