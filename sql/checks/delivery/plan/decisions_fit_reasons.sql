@@ -11,7 +11,8 @@ where decision is null
    or reason is null
    or reason = ''
    or (decision <> 'excluded') <> (reason = decision)
-   or (reason = 'no_campaign') <> (campaign_id is null)
+   or (campaign_id is null and reason not in ('no_campaign', 'opted_out'))
+   or (campaign_id is not null and reason = 'no_campaign')
    or (decision = 'send') <> (coalesce(variant, '') in ('A', 'B'))
    or (decision <> 'send' and variant <> '')
    or (decision <> 'excluded' and (not_before is null or not_after is null or not_before >= not_after))
