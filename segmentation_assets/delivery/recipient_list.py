@@ -281,7 +281,7 @@ def _draft(target: Path, data: bytes) -> Path:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException:  # Ctrl-C too: half a list of addresses may not stay behind; it goes on after that
         draft.unlink(missing_ok=True)
         raise
     return draft
