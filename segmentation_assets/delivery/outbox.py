@@ -330,7 +330,7 @@ def contact_reader(place: Home, settings: Settings) -> ReadContacts:
         try:
             with connect(place.published, read_only=True, people=place.people, engine=engine) as con:
                 rows = con.execute(
-                    "select c.customer_id, c.email, c.first_name, coalesce(r.has_consent, false), "
+                    "select c.customer_id, c.email, c.first_name, c.language, coalesce(r.has_consent, false), "
                     "coalesce(r.has_unsubscribed, false) "
                     "from people.contacts as c join features.reachability as r on r.customer_id = c.customer_id "
                     "where c.customer_id in (select unnest(?::varchar[]))",
@@ -339,8 +339,8 @@ def contact_reader(place: Home, settings: Settings) -> ReadContacts:
         except WarehouseBusyError as error:
             raise ContactsBusyError(str(error)) from None
         return {
-            customer_id: Contact(email, first_name, None, has_consent, has_unsubscribed)
-            for customer_id, email, first_name, has_consent, has_unsubscribed in rows
+            customer_id: Contact(email, first_name, language, has_consent, has_unsubscribed)
+            for customer_id, email, first_name, language, has_consent, has_unsubscribed in rows
         }
 
     return read

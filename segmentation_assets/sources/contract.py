@@ -197,6 +197,8 @@ _TABLES = (
             Column("birth_date", Kind.DATE, "Date of birth.", is_personal=True, not_after_as_of=True),
             Column("street", Kind.TEXT, "Street and house number.", is_personal=True),
             Column("postal_code", Kind.TEXT, "Postal code.", is_personal=True),
+            Column("language", Kind.CATEGORY, "Language the customer is greeted in: ISO 639-1, as de or de-AT. It is a "
+                   "contact detail because language hints at origin, which must steer no segment.", is_personal=True),
         ),
         is_personal=True,
     ),

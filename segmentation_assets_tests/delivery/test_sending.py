@@ -52,7 +52,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with duckdb.connect(str(folder / "people.duckdb")) as con:
         con.execute(
             "create table contacts as select format('C{:02}', n) as customer_id, "
-            "format('customer{}@example.com', n) as email, case when n = 1 then 'Zoë <b>' end as first_name "
+            "format('customer{}@example.com', n) as email, case when n = 1 then 'Zoë <b>' end as first_name, "
+            "case when n = 1 then 'de-AT' end as language "
             "from range(1, 11) as t(n)"
         )
     with open_state(folder / "state.sqlite") as store:
@@ -125,6 +126,15 @@ def test_links_of_a_dry_run_are_good_for_nothing(home: Home, store: StateStore) 
         token = message["List-Unsubscribe"].strip("<>").rpartition("/")[2]
         assert len(token) == TOKEN_LENGTH
         assert signer.read(token, TokenKind.UNSUBSCRIBE) is None  # who looks must not unsubscribe a customer
+
+
+def test_who_told_the_language_is_greeted_in_it(home: Home, store: StateStore) -> None:
+    assert run("send", LOYAL).exit_code == 0
+    messages = [
+        email.message_from_bytes(file.read_bytes(), policy=policy.default) for file in (home.outbox / LOYAL).iterdir()
+    ]
+    texts = {m["To"]: m.get_body(("plain",)).get_content() for m in messages if m["To"]}
+    assert {to for to, text in texts.items() if "Hallo Zoë" in text} == {"customer1@example.com"}
 
 
 def test_without_an_approval_nothing_is_sent(home: Home, store: StateStore, server: MailServer) -> None:

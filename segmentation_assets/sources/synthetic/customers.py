@@ -35,6 +35,7 @@ from segmentation_assets.sources.synthetic.settings import (
     WorldSettings,
 )
 from segmentation_assets.sources.synthetic.vocabulary import (
+    LANGUAGES,
     MAIL_DOMAINS,
     PHONE_BLOCKS,
     TOWNS,
@@ -208,6 +209,7 @@ def contacts_frame(block: Block, people: People) -> pl.DataFrame:
     born = year.astype("datetime64[Y]").astype("datetime64[D]") + rng.integers(0, 365, size)
     birth_date = pl.Series(born.astype(np.int64)).cast(pl.Int32).cast(pl.Date).dt.to_string("%Y-%m-%d")
     house = pl.Series(rng.integers(1, 180, size)).cast(pl.String)
+    language = pick([LANGUAGES[t.country] for t in TOWNS], traits.town)
     return pl.DataFrame(
         {
             "customer_id": ids,
@@ -218,6 +220,8 @@ def contacts_frame(block: Block, people: People) -> pl.DataFrame:
             "birth_date": null_where(birth_date, (traits.birth_year == 0) | (rng.random(size) < 0.2)),
             "street": pick(people.streets, rng.integers(0, len(people.streets), size)) + " " + house,
             "postal_code": numbered("", rng.integers(1_000, 99_999, size), 5),
+            # Many never said which language they wish to be written to in.
+            "language": null_where(language, rng.random(size) < 0.4),
             "_customer": np.arange(size),
         }
     )

@@ -72,6 +72,12 @@ TOWNS = (
     Town("Helsinki", "Uusimaa", "Finland", "Europe/Helsinki", 1.2),
 )
 
+#: What customers speak (ISO 639-1), by country; one language for each, which is enough for a greeting.
+LANGUAGES = {
+    "Germany": "de", "Austria": "de", "Netherlands": "nl", "Belgium": "nl", "France": "fr", "Italy": "it",
+    "Spain": "es", "Portugal": "pt", "Ireland": "en", "Finland": "fi",
+}  # fmt: skip
+
 #: Number blocks that no telephone company hands out (regulators keep them for film and print); three digits follow.
 PHONE_BLOCKS = ("+49 30 23125 ", "+49 69 90009 ", "+49 40 66969 ", "+49 89 99998 ", "+44 7700 900", "+44 1632 960")
 MAIL_DOMAINS = ("example.com", "example.org", "example.net")
