@@ -20,6 +20,7 @@ from rich.table import Table
 from segmentation_assets.cli_drafts import drafts_app, plan
 from segmentation_assets.cli_language import edit_app, make_ai_app
 from segmentation_assets.cli_products import products_app
+from segmentation_assets.cli_results import results
 from segmentation_assets.cli_rights import add_commands as add_rights
 from segmentation_assets.cli_send import catcher, outbox_app, send
 from segmentation_assets.cli_serve import serve
@@ -340,6 +341,7 @@ app.add_typer(outbox_app, name="outbox")
 app.command()(catcher)
 app.command()(serve)
 app.command()(simulate)
+app.command()(results)
 add_rights(app)
 app.add_typer(make_ai_app(run), name="ai")
 

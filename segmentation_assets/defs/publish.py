@@ -11,6 +11,7 @@ from segmentation_assets.defs.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source
+from segmentation_assets.studio.campaign_effects import effects_section
 from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text, trust_section, words_section
 from segmentation_assets.warehouse.publish import publish
 
@@ -20,6 +21,7 @@ _BRIEF_PARENTS = (
     "segments/out_of_time_verdicts", "profiles/segment_profiles",
     "campaigns/briefs", "campaigns/email_drafts", "campaigns/product_segment_matches", "campaigns/match_verdicts",
     "campaigns/promotable_products", "quality/capabilities", "quality/row_accounting", "language/run_spending",
+    "results/campaign_results", "results/campaign_verdicts", "results/pooled_results",
 )  # fmt: skip
 _LEAVES = (
     "quality/data_profile", "quality/repairs", "features/feature_correlations", "features/spend_by_value",
@@ -30,8 +32,7 @@ _LEAVES = (
     "campaigns/match_choices", "campaigns/match_backtest", "campaigns/next_best_products",
     "campaigns/product_affinity", "language/model_calls",
     "clean/reviews", "clean/payments", "clean/contact_flags", "delivery/plan", "delivery/campaign_plans",
-    "delivery/plan_reasons", "results/campaign_results", "results/campaign_verdicts", "results/segment_results",
-    "results/pooled_results", "features/engagement",
+    "delivery/plan_reasons", "results/segment_results", "features/engagement",
 )  # fmt: skip
 
 
@@ -88,6 +89,12 @@ def brief(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.Materia
             capabilities=read("quality.capabilities"),
             accounting=read("quality.row_accounting"),
             verdicts={a: con.execute(f"select verdict from segments.{a}_choice").fetchall()[0][0] for a in AXES},
+            effects=effects_section(
+                read("results.campaign_verdicts"),
+                read("results.campaign_results"),
+                read("results.pooled_results"),
+                currency,
+            ),
             sections=[
                 trust_section(
                     {a: con.execute(f"select sentence from segments.{a}_choice").fetchall()[0][0] for a in AXES},

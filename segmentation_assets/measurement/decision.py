@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from segmentation_assets.measurement.lift import LEAST_BUYERS
+from segmentation_assets.measurement.lift import LEAST_BUYERS, TOO_FEW_BUYERS
 from segmentation_assets.measurement.power import needed_for_precision
 
 REPEAT, STOP, INCONCLUSIVE = "repeat", "stop", "inconclusive"
@@ -77,7 +77,7 @@ def _decided(row: Mapping[str, Any], worthwhile: float | None) -> tuple[str, int
             f"None of {row['control_customers']:,} left out bought anything, which is not believable beside the "
             "treated: count the orders of both groups, not responses to the message."
         )  # fmt: skip
-    if method == "none: too few buyers":
+    if method == TOO_FEW_BUYERS:
         return _too_few(row)
     found = _found(row)
     low, high = row["low"], row["high"]

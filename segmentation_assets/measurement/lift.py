@@ -29,6 +29,8 @@ from segmentation_assets.measurement.sample_ratio import SampleRatio, sample_rat
 PrimaryMetric: TypeAlias = Literal["buyers", "orders", "margin", "revenue"]
 
 CONTROL, HOLD_OUT = "control", "hold_out"
+#: The method where a group has fewer buyers than `LEAST_BUYERS`.
+TOO_FEW_BUYERS = "none: too few buyers"
 #: Buyers a group needs before an interval of a mean is shown; measured in benchmarks/measurement.py.
 LEAST_BUYERS: Mapping[str, int] = MappingProxyType({"orders": 20, "margin": 300, "revenue": 300})
 
@@ -258,11 +260,11 @@ def _compared(
     least = LEAST_BUYERS.get(metric, 0)
     if fewest < least:
         short = (
-            f"No interval: {fewest:,} buyers in the {group} group, and under {least} the interval of a mean "
-            f"of {metric} can miss the truth too often."
+            f"No interval: {fewest:,} {'buyer' if fewest == 1 else 'buyers'} in the {group} group, and under {least} "
+            f"the interval of a mean of {metric} can miss the truth too often."
         )
         # Without an interval the difference is noise that reads like a finding.
-        return row | {"method": "none: too few buyers", "note": " ".join([*notes, short])}
+        return row | {"method": TOO_FEW_BUYERS, "note": " ".join([*notes, short])}
     return row | {
         name: getattr(estimate, name)
         for name in ("effect", "low", "high", "relative_effect", "relative_low", "relative_high", "standard_error",

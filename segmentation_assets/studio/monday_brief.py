@@ -112,6 +112,7 @@ class BriefModel:
     moves: tuple[Move, ...]
     no_moves_reason: str
     chosen: tuple[Line, ...]
+    effects: Section | None
     avoid: tuple[Line, ...]
     unknown: tuple[Line, ...]
     segments: tuple[SegmentLine, ...]
@@ -136,6 +137,7 @@ def build_brief(
     verdicts: Mapping[str, str] | None = None,
     previous_summary: pl.DataFrame | None = None,
     previous_as_of: date | None = None,
+    effects: Section | None = None,
     sections: Sequence[Section] = (),
     home: str = "",
 ) -> BriefModel:
@@ -144,7 +146,8 @@ def build_brief(
     `title` names the source; `summary` segments.segment_summary, `profiles` profiles.segment_profiles, `briefs`,
     `drafts`, `matches`, `promotable` the campaigns tables, `capabilities` quality.capabilities, `accounting`
     quality.row_accounting. `verdicts`: by axis, from AXIS_choice. `previous_summary`: the summary of the run before
-    and `previous_as_of` its date; None at the first run. `home` stands in the commands; empty for the default home.
+    and `previous_as_of` its date; None at the first run. `effects`: what campaigns did, of `campaign_effects`, told in
+    the terminal too; `sections`: further parts of the page. `home` stands in the commands; empty for the default home.
     """
     moves = _moves(briefs, drafts, matches, promotable, _segment_names(summary), currency=currency, home=home)
     lines, sentence = _accounting(accounting)
@@ -158,6 +161,7 @@ def build_brief(
         moves=moves,
         no_moves_reason="" if moves else _why_no_moves(promotable, capabilities),
         chosen=_chosen(promotable, briefs),
+        effects=effects,
         avoid=_avoid(briefs, promotable, profiles),
         unknown=_unknown(capabilities, verdicts or {}, briefs),
         segments=_segments(summary, previous_summary, currency),
@@ -531,8 +535,8 @@ def _unknown(capabilities: pl.DataFrame, verdicts: Mapping[str, str], briefs: pl
     if briefs.height:
         lines.append(
             Line(
-                "Whether an e-mail causes a purchase.",
-                "Expected margins are recent purchase rates of such customers; a control group is needed to know more.",
+                "Whether an e-mail of this week causes a purchase.",
+                "Expected margins are recent purchase rates of such customers; the control groups will tell.",
             )
         )
     for axis, verdict in sorted(verdicts.items()):
@@ -633,6 +637,9 @@ def render_text(model: BriefModel) -> str:
         lines.append(f"   review: {move.review_command}")
     if model.chosen:
         lines += ["", *(f"{line.statement} {line.reason}".rstrip() for line in model.chosen)]
+    if model.effects is not None:
+        lines += ["", f"{model.effects.heading}:"]
+        lines += [f"- {line.statement} {line.reason}".rstrip() for line in model.effects.lines]
     lines += ["", "What moved:", *(f"- {line.statement} {line.reason}".rstrip() for line in model.moved)]
     if model.unknown:
         told = [line for line in model.unknown if not line.statement.startswith(_OFF)]
