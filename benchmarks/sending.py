@@ -122,7 +122,7 @@ def address(number: int) -> str:
 
 def fill(home: Path, sends: int) -> None:
     """An approved campaign with all its customers in the outbox, and some who must not be written to."""
-    from segmentation_assets.state.models import Campaign, Suppression
+    from segmentation_assets.state.models import Approval, Campaign, Suppression
     from segmentation_assets.state.outbox import fill_sends
     from segmentation_assets.state.store import open_state
 
@@ -134,6 +134,12 @@ def fill(home: Path, sends: int) -> None:
                     campaign_id=CAMPAIGN, name="Benchmark", status="approved", content={}, digests={}, counts={},
                     primary_metric="buyers", window_days=14, control_share=0.1, is_aa=False, is_scheduled=False,
                     starts_at=NOON, not_after=end, created_at=NOON,
+                )
+            )  # fmt: skip
+            session.add(
+                Approval(
+                    campaign_id=CAMPAIGN, decision="approved", person="Benchmark", reason="", digests={},
+                    decided_at=NOON, expires_at=end,
                 )
             )  # fmt: skip
             for number in range(sends):

@@ -556,10 +556,7 @@ def _refusal(
     if newest.expires_at is None or newest.expires_at <= now:
         until = told(newest.expires_at) if newest.expires_at else "the start"
         if campaign.status == "sending":  # which cannot be approved again
-            again = (
-                "What was not sent by then is not sent any more. "
-                f"`segmentation drafts reject {campaign_id} --why ...` closes it."
-            )
+            again = "What was not sent by then is not sent any more."
         return f"The approval of campaign {campaign_id} by {newest.person} held until {until}. {again}", []
     if campaign.status != "sending" and (changed := current.changed_from(newest.digests)):
         return (

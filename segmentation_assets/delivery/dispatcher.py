@@ -41,6 +41,7 @@ from segmentation_assets.delivery.transports import (
     Uncertain,
 )
 from segmentation_assets.messaging.content import Recipient
+from segmentation_assets.state.campaigns import sending_until
 from segmentation_assets.state.outbox import (
     Cap,
     Outcome,
@@ -49,6 +50,7 @@ from segmentation_assets.state.outbox import (
     claim_batch,
     claims_of,
     count_statuses,
+    expire_waiting,
     finish_campaign,
     next_due,
     record_outcomes,
@@ -63,6 +65,9 @@ _BATCH_SECONDS = 5.0
 _SMALLEST_BATCH, _LARGEST_BATCH = 20, 1000
 _LONGEST_PAUSE_SECONDS = 10.0
 _TRIES_FOR_CONTACTS = 10
+#: Where a slow server holds a batch up, what was looked up for it is looked up again after this time: who refuses, and
+#: a campaign that is stopped, are heeded that soon, messages in flight apart.
+_FRESH_SECONDS = 15.0
 
 
 class ContactsBusyError(RuntimeError):
@@ -170,8 +175,11 @@ class Dispatched:
 
 @dataclass(frozen=True)
 class _Ready:
+    """A row that may be sent, as of `looked_at` (of the monotonic clock)."""
+
     row: QueuedSend
     recipient: Recipient
+    looked_at: float
 
 
 class Dispatcher:
@@ -206,6 +214,10 @@ class Dispatcher:
         self._gate, self._limits, self._clock = gate, limits, clock
         self._stop = threading.Event()
         self._sleep = sleep or self._stop.wait
+        self._monotonic = monotonic
+        self._until = dt.datetime.min
+        self._batch_ends = threading.Event()
+        self._looking = threading.Lock()
         self._bucket = TokenBucket(limits.messages_per_second, monotonic)
         self._breaker = CircuitBreaker(limits.breaker_failures)
         self._refresh, self._tell, self._most, self._write = refresh, tell, most, write
@@ -282,12 +294,16 @@ class Dispatcher:
         """Claim, check, send and record one batch; False where nothing was due."""
         if self._refresh is not None:
             self._refresh()
+        if not self._is_permitted():
+            self._stop.set()
+            return False
         size = min(self._limits.batch_size, self._left())
         rows, expired = claim_batch(self._store, self._campaign_id, self.worker, size, self._clock())
         self._here["expired"] += expired
         if not rows:
             return False
         self._begun.clear()
+        self._batch_ends.clear()
         self._outcomes = []
         futures: list[Future[None]] = []
         try:
@@ -309,6 +325,24 @@ class Dispatcher:
             self._tell(dict(self._here))
         return True
 
+    def _is_permitted(self) -> bool:
+        """Whether the campaign is being sent still. Where its approval is over, what waits is ended, and said why."""
+        until = sending_until(self._store, self._campaign_id)
+        if until is None:
+            return False
+        self._until = until
+        now = self._clock()
+        if now < until:
+            return True
+        late, others = expire_waiting(self._store, self._campaign_id, now)
+        self._here["expired"] += late + others
+        if others:
+            self._sentence = (
+                f"The approval of campaign {self._campaign_id} held until {until:%Y-%m-%d %H:%M} UTC, so {others:,} "
+                f"{'message that waited is' if others == 1 else 'messages that waited are'} not sent any more."
+            )
+        return False
+
     def _record(self, rows: Sequence[QueuedSend]) -> None:
         """Write the outcomes; what was not begun waits again; what was begun without an outcome stays for the fold."""
         self._tried += len(self._begun)
@@ -324,6 +358,7 @@ class Dispatcher:
 
     def _prepare(self, rows: Sequence[QueuedSend]) -> list[_Ready]:
         """Look at consent, address and suppression as they are now; who is left out is concluded as skipped."""
+        looked_at = self._monotonic()
         contacts = self._contacts([row.customer_id for row in rows])
         candidates: list[tuple[QueuedSend, str]] = []
         addresses: dict[str, str] = {}
@@ -342,8 +377,37 @@ class Dispatcher:
                 continue
             contact = contacts[row.customer_id]
             recipient = Recipient(addresses[row.send_id], contact.first_name, contact.language, row.product_ids)
-            ready.append(_Ready(row, recipient))
+            ready.append(_Ready(row, recipient, looked_at))
         return ready
+
+    def _look_again(self, item: _Ready, ready: queue.SimpleQueue[_Ready]) -> _Ready | None:
+        """The item after another look at it and at all that is left of the batch; None where it may not be sent."""
+        rows = [item.row]
+        with self._looking:
+            while True:
+                try:
+                    rows.append(ready.get_nowait().row)
+                except queue.Empty:
+                    break
+            if self._refresh is not None:
+                self._refresh()
+            if sending_until(self._store, self._campaign_id) is None:
+                self._batch_ends.set()
+                return None
+            fresh = self._prepare(rows)
+            own = next((one for one in fresh if one.row.send_id == item.row.send_id), None)
+            for one in fresh:
+                if one is not own:
+                    ready.put(one)
+        return own
+
+    def _next(self, ready: queue.SimpleQueue[_Ready]) -> _Ready | None:
+        """The next of the batch, None where none is left; waits for who looks at the batch again."""
+        with self._looking:
+            try:
+                return ready.get_nowait()
+            except queue.Empty:
+                return None
 
     def _contacts(self, customer_ids: Sequence[str]) -> Mapping[str, Contact]:
         """Contact details, waiting for a run that holds the database; ContactsBusyError when that takes too long."""
@@ -366,13 +430,12 @@ class Dispatcher:
         transport = self._transports.get(number)
         if transport is None:
             transport = self._transports[number] = self._make_transport()
-        while not self._stop.is_set():
-            try:
-                item = ready.get_nowait()
-            except queue.Empty:
+        while not self._stop.is_set() and not self._batch_ends.is_set():
+            item = self._next(ready)
+            if item is None:
                 return
             try:
-                outcome = self._send_one(transport, item, journal)
+                outcome = self._send_one(transport, item, ready, journal)
             except (TransportError, JournalError) as error:  # nothing further can be sent
                 self._sentence = str(error)
                 self._stop.set()
@@ -380,14 +443,24 @@ class Dispatcher:
             if outcome is not None:
                 self._outcomes.append(outcome)
 
-    def _send_one(self, transport: Transport, item: _Ready, journal: Journal) -> Outcome | None:
+    def _send_one(
+        self, transport: Transport, item: _Ready, ready: queue.SimpleQueue[_Ready], journal: Journal
+    ) -> Outcome | None:
         """What became of a message; None where it was not begun."""
         row = item.row
         self._pause(self._bucket.take())
         if not self._connected(transport):
             return None
         # Checked at the very moment of sending: the waits above may have been long.
+        if self._monotonic() - item.looked_at > _FRESH_SECONDS:
+            again = self._look_again(item, ready)
+            if again is None:
+                return None
+            item = again
         now = self._clock()
+        if now >= self._until:
+            self._batch_ends.set()
+            return None
         if now >= row.not_after:
             return Outcome(row.send_id, "expired", row.tries, "too_late", finished_at=now)
         limits = self._limits

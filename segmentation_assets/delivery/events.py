@@ -31,6 +31,8 @@ from segmentation_assets.state.store import StateStore
 EVENTS = uuid.UUID("0d0c9a52-7c1b-4c3e-9a58-21b6b1a7f0c4")
 #: Refusals of sends that the state store does not know (a restored backup): kept until it does.
 UNMATCHED = "unmatched.kept"
+#: Most of them that are kept: a provider's account that another program sends with too reports its bounces for ever.
+MOST_UNMATCHED = 20_000
 _TORN = ".torn"
 _OFFSET = ".offset"
 _BATCH = 5_000
@@ -72,8 +74,9 @@ class FoldReport:
 
     `lines`: events read; of them `inserted` were new, `repeated` known before, and `unknown` of sends the state store
     does not know (their refusals are kept and tried again). `suppressed`: new suppressions. `removed`: files that are
-    done. `torn`: last lines that a killed writer did not finish and nobody was answered for. `damaged`: lines in the
-    middle that do not match their checksum, as `FILE line N`; their files are set aside as FILE.torn.
+    done. `let_go`: the oldest refusals of unknown sends, beyond the most that are kept. `torn`: last lines that a
+    killed writer did not finish and nobody was answered for. `damaged`: lines in the middle that do not match their
+    checksum, as `FILE line N`; their files are set aside as FILE.torn.
     """
 
     files: int = 0
@@ -83,6 +86,7 @@ class FoldReport:
     repeated: int = 0
     suppressed: int = 0
     unknown: int = 0
+    let_go: int = 0
     torn: int = 0
     damaged: tuple[str, ...] = ()
 
@@ -96,6 +100,8 @@ class FoldReport:
             f"known before, {self.unknown:,} of unknown sends; {self.suppressed:,} new suppressions; "
             f"{self.removed:,} files done."
         )
+        if self.let_go:
+            told += f" The {self.let_go:,} oldest refusals of unknown sends are not kept any longer."
         if self.torn:
             told += f" {self.torn:,} last lines of killed writers were unfinished and never answered."
         if self.damaged:
@@ -170,6 +176,7 @@ class _Tally:
     inserted: int = 0
     repeated: int = 0
     suppressed: int = 0
+    let_go: int = 0
     torn: int = 0
 
 
@@ -202,16 +209,18 @@ def _fold(folder: Path, store: StateStore) -> FoldReport:
             damaged += faults
             tally.torn += content.has_torn_end
             tally.removed += 1
+            tally.let_go += _let_go(unknown)
             _keep_unmatched(folder, unknown.values())  # before the file that holds them goes
             _sidecar(path).unlink(missing_ok=True)
             if faults:
                 path.rename(path.with_suffix(_TORN))
             else:
                 path.unlink()
+    tally.let_go += _let_go(unknown)
     _keep_unmatched(folder, unknown.values())
     return FoldReport(
         tally.files, tally.removed, tally.lines, tally.inserted, tally.repeated, tally.suppressed,
-        opens + len(unknown), tally.torn, tuple(damaged),
+        opens + len(unknown) + tally.let_go, tally.let_go, tally.torn, tuple(damaged),
     )  # fmt: skip
 
 
@@ -268,6 +277,17 @@ def _start(path: Path) -> int:
 def _read_unmatched(folder: Path) -> list[MessageEvent]:
     path = folder / UNMATCHED
     return _events(read_lines(path.read_bytes()).events)[0] if path.exists() else []
+
+
+def _let_go(unknown: dict[str, MessageEvent]) -> int:
+    """Take out the oldest beyond the most that are kept, bounces before refusals by hand; returns how many."""
+    surplus = len(unknown) - MOST_UNMATCHED
+    if surplus <= 0:
+        return 0
+    order = sorted(unknown.values(), key=lambda one: (one.kind != "hard_bounce", one.occurred_at, one.event_id))
+    for event in order[:surplus]:
+        del unknown[event.event_id]
+    return surplus
 
 
 def _keep_unmatched(folder: Path, events: Iterable[MessageEvent]) -> None:

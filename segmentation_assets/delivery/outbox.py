@@ -30,6 +30,7 @@ from segmentation_assets.delivery.dispatcher import (
     Limits,
     ReadContacts,
 )
+from segmentation_assets.delivery.journal import fold_journals
 from segmentation_assets.delivery.keys import SecretKey, open_key
 from segmentation_assets.delivery.rights import forgotten_people
 from segmentation_assets.delivery.tables import TABLE_TYPES
@@ -44,8 +45,23 @@ from segmentation_assets.delivery.transports import (
 )
 from segmentation_assets.messaging.content import CampaignContent, Recipient
 from segmentation_assets.settings import Home, Settings, SettingsError
-from segmentation_assets.state.campaigns import CampaignRecord, get_campaign, list_campaigns, newest_approvals
-from segmentation_assets.state.outbox import NewSend, OutboxError, QueuedSend, fill_sends, suppressed_kinds
+from segmentation_assets.state.campaigns import (
+    CampaignRecord,
+    get_campaign,
+    list_campaigns,
+    newest_approvals,
+    sending_until,
+)
+from segmentation_assets.state.outbox import (
+    NewSend,
+    OutboxError,
+    QueuedSend,
+    expire_waiting,
+    fill_sends,
+    finish_campaign,
+    suppressed_kinds,
+)
+from segmentation_assets.state.rights import opted_out_among
 from segmentation_assets.state.store import StateStore
 from segmentation_assets.warehouse.connection import Engine, WarehouseBusyError, WarehouseMissingError, connect
 
@@ -168,8 +184,11 @@ def home_clock(store: StateStore, con: duckdb.DuckDBPyConnection) -> Clock:
 
 
 def start_published(place: Home, settings: Settings, store: StateStore, campaign_id: str) -> tuple[Started, Clock]:
-    """`start_campaign` with the plan, the approval and the clock of a HOME."""
-    from segmentation_assets.delivery.approval import Digests, current_digests, require_approval
+    """`start_campaign` with the plan, the approval and the clock of a HOME.
+
+    Where a campaign's approval ended while nobody was sending it, what waits of it is ended before ApprovalError.
+    """
+    from segmentation_assets.delivery.approval import ApprovalError, Digests, current_digests, require_approval
 
     with connect(place.published, read_only=True) as con:
         clock = home_clock(store, con)
@@ -182,12 +201,27 @@ def start_published(place: Home, settings: Settings, store: StateStore, campaign
             if known is None or known.status not in ("sent", "cancelled"):
                 refuse_forgotten_start(place.journal, campaign_id)
             current, plan = current_digests(con, store, campaign_id, settings), read_campaign_plan(con, campaign_id)
-    started = start_campaign(
-        store, campaign_id, plan, key_path=place.secret_key, now=now,
-        approved=lambda: require_approval(store, campaign_id, now, current),
-    )  # fmt: skip
+    try:
+        started = start_campaign(
+            store, campaign_id, plan, key_path=place.secret_key, now=now,
+            approved=lambda: require_approval(store, campaign_id, now, current),
+        )  # fmt: skip
+    except ApprovalError:
+        if is_begun:
+            _end_unapproved(place, store, campaign_id, now)
+        raise
     remember_start(place.journal, campaign_id)
     return started, clock
+
+
+def _end_unapproved(place: Home, store: StateStore, campaign_id: str, now: dt.datetime) -> None:
+    """Conclude a begun campaign whose approval is over; one that is not begun, or approved still, is left alone."""
+    until = sending_until(store, campaign_id)
+    if until is None or now < until:
+        return
+    fold_journals(place.journal, store, campaign_id, now)
+    expire_waiting(store, campaign_id, now)
+    finish_campaign(store, campaign_id)
 
 
 def remember_start(folder: Path, campaign_id: str) -> None:
@@ -435,8 +469,8 @@ def dry_run(
 ) -> DryRun:
     """Write the messages a campaign would send as FOLDER/SEND_ID.eml; nothing is sent and no state is changed.
 
-    The same looks as before sending: consent, address, suppression, one message for an address. Quiet hours and the
-    end do not count. `most` ends after that many files.
+    The same looks as before sending: consent, address, suppression, profiling, one message for an address. Quiet hours,
+    the cap and the end do not count. `most` ends after that many files.
     """
     rows = _of_campaign(plan, campaign_id).filter(pl.col("decision") == "send").sort("customer_id")
     transport = EmlTransport(folder)
@@ -450,11 +484,18 @@ def dry_run(
         hashes = {row["customer_id"]: gate.hash_address(address) for row, address, reason in found if not reason}
         with store.session() as session:
             kinds = suppressed_kinds(session, list(hashes), list(hashes.values()))
+            opted_out = opted_out_among(session, list(hashes))
         for row, address, why in found:
             customer_id = row["customer_id"]
             address_hash = hashes.get(customer_id, "")
             kind = kinds.get(("customer", customer_id)) or kinds.get(("address", address_hash))
-            reason = why or (f"suppressed_{kind}" if kind else "duplicate_address" if address_hash in used else "")
+            reason = why
+            if not reason and kind:
+                reason = f"suppressed_{kind}"
+            elif not reason and customer_id in opted_out:
+                reason = "opted_out"
+            elif not reason and address_hash in used:
+                reason = "duplicate_address"
             if reason:
                 skipped[reason] += 1
                 continue

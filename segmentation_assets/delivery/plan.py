@@ -92,8 +92,8 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "needs_smtputf8": "letters beyond ASCII before the @ of the address, which most servers cannot deliver to.",
         "no_valid_address": "no valid e-mail address on file.",
         "shared_address": "another customer has the same address, so whose consent counts is not known.",
-        "frequency_cap": "{cap_messages:,} or more messages within {cap_days:,} days already (ghosts of controls count "
-        "too): the cap.",
+        "frequency_cap": "in {cap_messages:,} or more campaigns within {cap_days:,} days already (written to, left out "
+        "at random, or not reached): the cap.",
         "unresponsive": "{rest_after_messages:,} or more messages in a row without a click, the last one less than "
         "{rest_days:,} days before: rested.",
         "quiet_hours": "no permitted hour before the campaign ends; quiet is from {quiet_from_hour:02d}:00 to "

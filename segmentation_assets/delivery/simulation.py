@@ -391,8 +391,8 @@ def mailgun_report(asker: Asker, secret: str, clock: Clock, machine: Clock) -> R
 
     The event is of the world's time, the signature of the machine's. SimulationError where the service refuses it.
     """
-    told: Mapping[str, Mapping[str, str]] = {
-        "hard_bounce": {"event": "failed", "severity": "permanent"},
+    told: Mapping[str, Mapping[str, Any]] = {
+        "hard_bounce": {"event": "failed", "severity": "permanent", "delivery-status": {"enhanced-code": "5.1.1"}},
         "soft_bounce": {"event": "failed", "severity": "temporary"},
         "complaint": {"event": "complained"},
     }

@@ -74,7 +74,18 @@ class Refused:
     @property
     def is_hard_bounce(self) -> bool:
         """Whether the recipient's address is the reason: a 5.1.x that is not about the sender (RFC 3463)."""
-        return self.stage != "mail" and self.enhanced.startswith("5.1.") and self.enhanced not in _NOT_THE_RECIPIENT
+        return self.stage != "mail" and is_dead_address(self.enhanced)
+
+
+def is_dead_address(enhanced: str) -> bool:
+    """Whether an enhanced status (RFC 3463) blames the recipient's address: a 5.1.x that is not about the sender."""
+    return enhanced.startswith("5.1.") and enhanced not in _NOT_THE_RECIPIENT
+
+
+def enhanced_status(reply: str) -> str:
+    """The enhanced status that a reply begins with, such as 5.1.1; empty where it begins with none."""
+    found = _ENHANCED.match(reply)
+    return found.group(1) if found else ""
 
 
 @dataclass(frozen=True)
@@ -233,8 +244,7 @@ class SmtpTransport:
             except (OSError, smtplib.SMTPException):
                 self.close()
         if 500 <= code < 600:
-            found = _ENHANCED.match(words)
-            return Refused(code, stage, found.group(1) if found else "", words)
+            return Refused(code, stage, enhanced_status(words), words)
         if 400 <= code < 500:
             return Deferred(code, stage, words)
         return Dropped(words)

@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from segmentation_assets.delivery.events import event_id_of, network_hash, user_agent_family
 from segmentation_assets.delivery.keys import SecretKey
+from segmentation_assets.delivery.transports import enhanced_status, is_dead_address
 from segmentation_assets.state.events import SUPPRESSING, EventKind, MessageEvent
 
 Provider = Literal["sendgrid", "postmark", "ses", "mailgun"]
@@ -171,7 +172,9 @@ class WebhookReader:
         name = _text(entry.get("event"))
         kind = kinds.get(name)
         if name == "bounce":  # `blocked` is a refusal for now, as by a full mailbox or a poor reputation
-            kind = "soft_bounce" if entry.get("type") == "blocked" else "hard_bounce"
+            status = enhanced_status(_text(entry.get("status")))
+            is_other = bool(status) and not status.endswith(".0.0") and not is_dead_address(status)
+            kind = "soft_bounce" if entry.get("type") == "blocked" or is_other else "hard_bounce"
         elif name == "dropped":
             reasons: dict[str, EventKind] = {
                 "bounced address": "hard_bounce", "unsubscribed address": "unsubscribe",
@@ -267,7 +270,7 @@ class WebhookReader:
         name = _text(told.get("event"))
         kind = kinds.get(name)
         if name == "failed":
-            kind = "hard_bounce" if told.get("severity") == "permanent" else "soft_bounce"
+            kind = _mailgun_failure(told)
         named = _mapping(_mapping(told.get("message")).get("headers")).get("message-id")
         send = _send_id(_mapping(told.get("user-variables")).get("send_id"), named)
         agent = _text(_mapping(told.get("client-info")).get("user-agent"))
@@ -294,6 +297,29 @@ class WebhookReader:
             user_agent=user_agent_family(user_agent) if is_human and user_agent else "",
             network=network_hash(self.key, address) if is_human else "",
         )  # fmt: skip
+
+
+def _mailgun_failure(told: Mapping[str, Any]) -> EventKind:
+    """What a failed message says of its address. Permanent is this message's end alone: a spam filter refuses for good.
+
+    An address is dead where the receiving server says so (5.1.x), where Mailgun calls the bounce hard and no status
+    speaks against it, and where Mailgun has it on its own list of bounces.
+    """
+    status = _mapping(told.get("delivery-status"))
+    # What Mailgun held back by itself it tells by a reason, and by codes of its own.
+    own: dict[str, EventKind] = {
+        "suppress-bounce": "hard_bounce", "suppress-unsubscribe": "unsubscribe", "suppress-complaint": "complaint",
+        "605": "hard_bounce", "606": "unsubscribe", "607": "complaint",
+    }  # fmt: skip
+    for name in (_text(told.get("reason")), _text(status.get("code"))):
+        if name in own:
+            return own[name]
+    if told.get("severity") != "permanent":
+        return "soft_bounce"
+    enhanced = enhanced_status(_text(status.get("enhanced-code"))) or enhanced_status(_text(status.get("message")))
+    if enhanced and not enhanced.endswith(".0.0"):
+        return "hard_bounce" if is_dead_address(enhanced) else "soft_bounce"
+    return "hard_bounce" if status.get("bounce-type") == "hard" else "soft_bounce"
 
 
 def verify_sendgrid(public_key: str, headers: Headers, body: bytes) -> None:

@@ -113,6 +113,16 @@ def newest_approval(store: StateStore, campaign_id: str) -> ApprovalRecord | Non
         return read_newest_approval(session, campaign_id)
 
 
+def sending_until(store: StateStore, campaign_id: str) -> dt.datetime | None:
+    """When the approval under which a campaign is being sent ends; None where it is not being sent (any more)."""
+    with store.session() as session:
+        status = session.scalar(select(models.Campaign.status).where(models.Campaign.campaign_id == campaign_id))
+        newest = _newest(session, campaign_id)
+        if status != "sending" or newest is None or newest.decision != "approved":
+            return None
+        return newest.expires_at or newest.decided_at
+
+
 def newest_approvals(store: StateStore) -> dict[str, ApprovalRecord]:
     """The decision in force of every campaign that has one, by campaign id."""
     with store.session() as session:

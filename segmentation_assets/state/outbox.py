@@ -20,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from segmentation_assets.state.campaigns import change_status
-from segmentation_assets.state.models import AuditEntry, Base, Campaign, Send, SendEvent, Suppression
+from segmentation_assets.state.models import Approval, AuditEntry, Base, Campaign, Send, SendEvent, Suppression
 from segmentation_assets.state.rights import opted_out_among
 from segmentation_assets.state.store import StateStore
 
@@ -186,13 +186,7 @@ def claim_batch(
         expired = 0
         # Expiring reads every row that waits, so it is done when a late one is met and at the end, not for each batch.
         if not found or any(row.not_after <= now for row in found):
-            expired = _rows(
-                session.execute(
-                    update(Send)
-                    .where(Send.campaign_id == campaign_id, Send.status == "pending", Send.not_after <= now)
-                    .values(status="expired", reason="too_late", finished_at=now)
-                )
-            )
+            expired = _expire(session, campaign_id, now, "too_late", Send.not_after <= now)
             found = session.execute(due).all() if found else []
         rows = [
             QueuedSend(
@@ -210,9 +204,33 @@ def claim_batch(
         return rows, expired
 
 
+def expire_waiting(store: StateStore, campaign_id: str, now: dt.datetime) -> tuple[int, int]:
+    """End what waits of a campaign whose approval is over: late rows as too_late, the others as approval_over.
+
+    Returns how many of each. Rows that a worker holds are its own to conclude or to give back.
+    """
+    with store.session(write=True) as session:
+        late = _expire(session, campaign_id, now, "too_late", Send.not_after <= now)
+        return late, _expire(session, campaign_id, now, "approval_over", Send.not_after > now)
+
+
+def _expire(session: Session, campaign_id: str, now: dt.datetime, reason: str, which: ColumnElement[bool]) -> int:
+    return _rows(
+        session.execute(
+            update(Send)
+            .where(Send.campaign_id == campaign_id, Send.status == "pending", which)
+            .values(status="expired", reason=reason, finished_at=now)
+        )
+    )
+
+
 @dataclass(frozen=True)
 class Cap:
-    """At most `messages` to a customer within `days` calendar days (UTC), ghosts of those left out included."""
+    """At most `messages` to a customer within `days` calendar days (UTC).
+
+    A place in a campaign counts, whatever came of it: the message, the ghost of who was left out, and what failed, was
+    skipped or came too late. Otherwise other campaigns would write to the treated and not to their controls.
+    """
 
     messages: int
     days: int
@@ -275,17 +293,22 @@ def admit(
 def _capped(
     session: Session, campaign_id: str, customer_ids: Collection[str], now: dt.datetime, cap: Cap | None
 ) -> set[str]:
-    """Customers whom other campaigns wrote to as often as the cap permits, or are about to."""
+    """Customers who had a place in other campaigns as often as the cap permits, or are just being written to."""
     if cap is None:
         return set()
     first_day = dt.datetime.combine(now.date() - dt.timedelta(days=cap.days - 1), dt.time())
-    is_done = Send.status.in_(("sent", "uncertain", "ghost")) & (Send.finished_at >= first_day)
+    is_done = Send.status.in_(("sent", "uncertain", "ghost", "failed")) & (Send.finished_at >= first_day)
+    # Of two campaigns at once the second skips a customer for the first one's sake: both counting would stop both.
+    is_skipped = (Send.status == "skipped") & (Send.reason != "frequency_cap") & (Send.finished_at >= first_day)
+    # It expires when its campaign ends, and counts from when it was due, as a message or a ghost would.
+    is_expired = (Send.status == "expired") & (Send.next_try_at >= first_day)
     is_admitted = (Send.status == "claimed") & (Send.address_hash != "")  # by another campaign's worker, just now
     found: set[str] = set()
     for few in _chunks(sorted(set(customer_ids)), 500):
         query = (
             select(Send.customer_id)
-            .where(Send.customer_id.in_(few), Send.campaign_id != campaign_id, is_done | is_admitted)
+            .where(Send.customer_id.in_(few), Send.campaign_id != campaign_id)
+            .where(is_done | is_skipped | is_expired | is_admitted)
             .group_by(Send.customer_id)
             .having(func.count() >= cap.messages)
         )
@@ -481,6 +504,13 @@ def mark_uncertain(
                 f"{late[0].send_id} was to leave before {late[0].not_after:%Y-%m-%d %H:%M} (UTC), so it is not sent "
                 "again. Mark it as sent or failed; nothing was changed."
             )
+        if decision == "retry" and (
+            over := _without_approval(session, {row.campaign_id for row in rows.values()}, now)
+        ):
+            raise OutboxError(
+                f"The approval of campaign {over[0]} is over, so nothing of it is sent again. Mark its messages as "
+                "sent or failed; nothing was changed."
+            )
         if decision == "retry" and (stopped := _stopped(session, {row.campaign_id for row in rows.values()})):
             raise OutboxError(
                 f"Campaign {stopped[0]} was stopped, so nothing of it is sent again. Mark its messages as sent or "
@@ -512,6 +542,15 @@ def _stopped(session: Session, campaign_ids: Collection[str]) -> list[str]:
     """Those of the campaigns that a person cancelled."""
     query = select(Campaign.campaign_id).where(Campaign.campaign_id.in_(campaign_ids), Campaign.status == "cancelled")
     return list(session.scalars(query.order_by(Campaign.campaign_id)))
+
+
+def _without_approval(session: Session, campaign_ids: Collection[str], now: dt.datetime) -> list[str]:
+    """Those of the campaigns whose newest approval has ended."""
+    newest = select(func.max(Approval.id)).where(Approval.campaign_id.in_(campaign_ids)).group_by(Approval.campaign_id)
+    query = select(Approval.campaign_id).where(
+        Approval.id.in_(newest), Approval.decision == "approved", Approval.expires_at <= now
+    )
+    return list(session.scalars(query.order_by(Approval.campaign_id)))
 
 
 def _waiting(campaign_id: str) -> ColumnElement[bool]:

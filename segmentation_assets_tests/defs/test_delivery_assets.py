@@ -191,6 +191,9 @@ def _history(**tables: pl.DataFrame) -> list[tuple[Any, ...]]:
     con.execute("create schema delivery; create schema campaigns")
     con.execute(f"create table campaigns.briefs as select '{BRIEF}' as brief_id")
     con.execute("create table delivery.send_rules as select 7 as cap_days")
+    if (briefs := tables.pop("briefs", None)) is not None:
+        con.register("_briefs", briefs.to_arrow())
+        con.execute("create or replace table campaigns.briefs as from _briefs")
     for name, frame in tables.items():
         con.register("_frame", frame.to_arrow())
         con.execute(f"create table delivery.{name} as from _frame")
@@ -247,9 +250,33 @@ def test_a_message_of_a_long_campaign_that_still_waits_counts_for_the_cap(status
         assert in_cap == counts
 
 
-@pytest.mark.parametrize("status", ["failed", "expired", "skipped"])
-def test_what_reached_nobody_counts_for_nothing(status: str) -> None:
-    assert _history(campaigns=OLD, sends=_sends(("ann", "old", status, NOW)), labelled_events=_clicks()) == []
+@pytest.mark.parametrize(
+    ("status", "finished_at", "counts"),
+    [
+        ("failed", dt.datetime(2026, 6, 25), 1), ("failed", dt.datetime(2026, 6, 24, 23, 59), 0),
+        ("skipped", dt.datetime(2026, 6, 25), 1), ("skipped", dt.datetime(2026, 6, 24, 23, 59), 0),
+        ("expired", NOW, 0),  # its campaign began on 20 June, and so did the ghosts beside it
+    ],
+)  # fmt: skip
+def test_what_reached_nobody_counts_for_the_cap_as_a_control_does_and_is_no_message(
+    status: str, finished_at: dt.datetime, counts: int
+) -> None:
+    begun = OLD.with_columns(starts_at=pl.lit(dt.datetime(2026, 6, 20)))
+    ((_, in_cap, last, in_a_row, *_),) = _history(
+        campaigns=begun, sends=_sends(("ann", "old", status, finished_at)), labelled_events=_clicks()
+    )
+    assert (in_cap, last, in_a_row) == (counts, None, 0)
+
+
+def test_of_two_places_in_the_present_plan_the_one_with_a_message_is_named() -> None:
+    sends = _sends(("ann", BRIEF, "sent", NOW), ("ann", "Z", "skipped", NOW))
+    briefs = pl.DataFrame({"brief_id": [BRIEF, "Z"]})
+    ((*_, present, messages),) = _history(campaigns=OLD, sends=sends, labelled_events=_clicks(), briefs=briefs)
+    assert (present, messages) == (BRIEF, 2)
+    ((*_, present, messages),) = _history(
+        campaigns=OLD, sends=_sends(("ann", BRIEF, "failed", NOW)), labelled_events=_clicks()
+    )
+    assert (present, messages) == (BRIEF, 1)
 
 
 def test_messages_in_a_row_are_counted_since_the_last_click_by_hand() -> None:

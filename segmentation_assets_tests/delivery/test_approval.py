@@ -149,13 +149,33 @@ def test_an_approval_that_is_over_does_not_hold(store: StateStore) -> None:
     assert require_approval(store, LOYAL, NOW + 8 * DAY, current(store)).status == "approved"
 
 
+@pytest.mark.parametrize(
+    ("world", "end"),
+    [
+        (World(not_after=NOW + 3 * DAY), NOW + 3 * DAY),
+        (World(valid_until=NOW.date() + DAY, not_after=NOW + 9 * DAY), dt.datetime(2026, 7, 3)),
+        (World(), NOW + 7 * DAY),
+    ],
+)
+def test_an_approval_ends_with_the_plan_the_offer_or_its_days_whichever_is_first(
+    store: StateStore, world: World, end: dt.datetime
+) -> None:
+    assert approved(store, world).expires_at == end
+
+
+def test_a_part_that_an_older_approval_did_not_bind_counts_as_changed(store: StateStore) -> None:
+    digests = current(store)
+    kept = {name: value for name, value in digests.as_dict().items() if name != "sender"}
+    assert digests.changed_from(kept) == ["sender"]
+
+
 def test_an_approval_that_ends_while_sending_is_not_said_to_be_renewable(store: StateStore) -> None:
     approved(store)
     with store.session(write=True) as session:
         campaigns.change_status(session, LOYAL, "sending")
     assert refusal(store, NOW + 7 * DAY, current(store)) == (
         f"The approval of campaign {LOYAL} by Ada held until 2026-07-08 10:00 UTC. What was not sent by then is not "
-        f"sent any more. `segmentation drafts reject {LOYAL} --why ...` closes it."
+        "sent any more."
     )
     with pytest.raises(ApprovalError, match="so it cannot be approved"):
         approved(store, now=NOW + 7 * DAY)

@@ -16,7 +16,7 @@ from segmentation_assets.delivery.dispatcher import Contact, ContactsBusyError, 
 from segmentation_assets.delivery.journal import Journal, JournalError
 from segmentation_assets.delivery.transports import SmtpTransport
 from segmentation_assets.messaging.content import Recipient
-from segmentation_assets.state.models import Campaign, Send, SendEvent, Suppression
+from segmentation_assets.state.models import Approval, Campaign, Send, SendEvent, Suppression
 from segmentation_assets.state.outbox import QueuedSend, count_reasons, count_statuses
 from segmentation_assets.state.store import StateStore, open_state
 from segmentation_assets_tests.delivery import sending_world as world
@@ -262,6 +262,146 @@ def test_the_rate_holds_over_all_connections(store: StateStore, server: MailServ
     assert clock.now - NOON >= dt.timedelta(seconds=20 / 4 / 2)
 
 
+def test_refusals_by_policy_stop_sending_and_a_success_between_them_does_not(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    for number in range(0, 12, 2):
+        server.tell(address(number), "rcpt", "550 5.7.1 Policy")
+    for number in range(12, 20):
+        server.tell(address(number), "rcpt", "550 5.7.1 Blocked")
+    begin(store, [row(n, next_try_at=NOON - dt.timedelta(seconds=20 - n)) for n in range(20)])
+    done = dispatcher(store, tmp_path, server, limits={"breaker_failures": 4, "batch": 1}).run()
+    assert done.counts == {"sent": 6, "failed": 10, "pending": 4}
+    assert done.sentence.startswith("Sending stopped after 4 failures in a row; the last: 550 5.7.1 Blocked.")
+
+
+def test_what_the_rate_makes_late_is_expired_at_the_moment_of_sending(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, [row(n, not_after=NOON + dt.timedelta(seconds=4)) for n in range(4)])
+    dispatcher(store, tmp_path, server, limits={"messages_per_second": 0.5}).run()
+    # At 0, 2, 4 and 6 seconds; the end itself is too late.
+    assert count_reasons(store, CAMPAIGN) == {("sent", ""): 2, ("expired", "too_late"): 2}
+    assert len(server.accepted) == 2
+
+
+# --- while a batch lasts ---------------------------------------------------------------------------------------------
+
+
+def until(store: StateStore, end: dt.datetime) -> None:
+    with store.session(write=True) as session:
+        session.scalars(select(Approval)).one().expires_at = end
+
+
+def test_an_approval_that_ends_while_sending_ends_what_waits(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, 20)
+    until(store, NOON + dt.timedelta(seconds=6))
+    done = dispatcher(store, tmp_path, server, limits={"messages_per_second": 0.5, "batch": 10}).run()
+    # At 0, 2 and 4 seconds; the end itself is too late.
+    assert len(server.accepted) == 3
+    assert count_reasons(store, CAMPAIGN) == {("sent", ""): 3, ("expired", "approval_over"): 17}
+    assert done.here["expired"] == 17
+    assert done.is_finished
+    assert done.sentence == (
+        f"The approval of campaign {CAMPAIGN} held until 2026-07-01 12:00 UTC, so 17 messages that waited are not "
+        "sent any more."
+    )
+
+
+def test_what_is_late_when_the_approval_ends_is_late_and_nothing_is_said(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, [row(0, not_after=NOON)])
+    until(store, NOON)
+    done = dispatcher(store, tmp_path, server).run()
+    assert (done.sentence, done.is_finished) == ("", True)
+    assert count_reasons(store, CAMPAIGN) == {("expired", "too_late"): 1}
+
+
+def test_without_an_approval_nothing_is_sent(store: StateStore, server: MailServer, tmp_path: Path) -> None:
+    begin(store, 3)
+    with store.session(write=True) as session:
+        session.scalars(select(Approval)).one().decision = "rejected"
+    assert dispatcher(store, tmp_path, server).run().counts == {"pending": 3}
+    assert server.accepted == []
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+def test_who_refuses_while_a_slow_batch_lasts_is_not_written_to(
+    store: StateStore, server: MailServer, tmp_path: Path, connections: int
+) -> None:
+    begin(store, 12)
+    in_spool: list[str] = []
+    built: list[str] = []
+
+    def build(queued: QueuedSend, recipient: Recipient) -> object:
+        built.append(queued.customer_id)
+        if len(built) == 2:  # by now everybody of the batch was looked at, and two are being written to
+            in_spool.extend({customer(n) for n in range(12)} - set(built) - {customer(5)})
+        return world.build(queued, recipient)
+
+    def fold() -> None:
+        with store.session(write=True) as session:
+            for one in in_spool:
+                values = {"address_hash": "", "customer_id": one, "kind": "unsubscribe", "source": "page"}
+                session.add(Suppression(**values, campaign_id="", created_at=NOON))
+        in_spool.clear()
+
+    slow = {"messages_per_second": 0.05, "connections": connections, "batch": 12}
+    done = dispatcher(store, tmp_path, server, build=build, refresh=fold, limits=slow).run()
+    assert len(server.accepted) == len(built) <= 2 + connections
+    assert done.counts == {"sent": len(built), "skipped": 12 - len(built)}
+    assert done.is_finished
+
+
+def test_a_slow_batch_with_several_connections_writes_to_everybody_once(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, 30)
+    slow = {"messages_per_second": 0.05, "connections": 3, "batch": 30}
+    assert dispatcher(store, tmp_path, server, limits=slow).run().counts == {"sent": 30}
+    assert server.recipients == sorted(address(n) for n in range(30))
+
+
+def test_a_campaign_that_is_stopped_while_a_slow_batch_lasts_goes_no_further(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, 10)
+
+    def cancel() -> None:
+        with store.session(write=True) as session:
+            session.get_one(Campaign, CAMPAIGN).status = "cancelled"
+
+    counting = world.after(3, cancel)
+
+    def build(queued: QueuedSend, recipient: Recipient) -> object:
+        counting()
+        return world.build(queued, recipient)
+
+    done = dispatcher(store, tmp_path, server, build=build, limits={"messages_per_second": 0.05}).run()
+    assert done.counts == {"sent": 3, "pending": 7}
+    assert not done.is_finished
+
+
+def test_a_quick_batch_is_looked_up_once(store: StateStore, server: MailServer, tmp_path: Path) -> None:
+    begin(store, 10)
+    asked: list[int] = []
+
+    def read(ids: Sequence[str]) -> Mapping[str, Contact]:
+        asked.append(len(ids))
+        return read_contacts(ids)
+
+    dispatcher(store, tmp_path, server, read_contacts=read, limits={"messages_per_second": 1.0, "batch": 10}).run()
+    assert asked == [10]
+    world.empty(store)
+    begin(store, 10)
+    dispatcher(store, tmp_path, server, read_contacts=read, limits={"messages_per_second": 0.1, "batch": 10}).run()
+    # Every ten seconds one: at 20 seconds what is left of the batch is too old, at 40 again, and so on.
+    assert asked[1:] == [10, 8, 6, 4, 2]
+
+
 def test_what_is_late_is_expired(store: StateStore, server: MailServer, tmp_path: Path) -> None:
     begin(store, [row(0), row(1, not_after=NOON), row(2, not_after=NOON + dt.timedelta(seconds=30))])
     server.tell(address(2), "rcpt", "450 4.2.0 Later")
@@ -350,6 +490,14 @@ def test_who_may_not_be_written_to_now_is_skipped_with_the_reason(
         ("skipped", "no_valid_address"): 2, ("skipped", "unsubscribed"): 1,
     }  # fmt: skip
     assert len(server.accepted) == 1
+
+
+def test_a_domain_is_allowed_in_whatever_case_it_is_written(
+    store: StateStore, server: MailServer, tmp_path: Path
+) -> None:
+    begin(store, 1)
+    dispatcher(store, tmp_path, server, read_contacts=lambda ids: {customer(0): Contact("Ann@EXAMPLE.com")}).run()
+    assert server.recipients == ["Ann@EXAMPLE.com"]
 
 
 def test_in_production_every_domain_may_be_written_to(store: StateStore, server: MailServer, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from segmentation_assets.delivery import events
 from segmentation_assets.delivery.campaign import send_id
 from segmentation_assets.delivery.events import (
     UNMATCHED,
@@ -96,6 +97,21 @@ def test_a_wrong_note_of_where_to_begin_loses_nothing(store: StateStore, folder:
     assert len(stored(store)) == 2
 
 
+def test_what_is_new_begins_where_the_last_folding_ended_and_a_note_within_a_line_is_not_believed(
+    store: StateStore, folder: Path
+) -> None:
+    writer = SpoolWriter(folder)
+    for _ in range(3):  # each reads its own event alone
+        writer.append(told(click()))
+        assert fold_spool(folder, store).lines == 1
+    (note,) = folder.glob("*.offset")
+    note.write_text("7", "ascii")
+    writer.append(told(refusal(SEND, NOW, "page")))
+    report = fold_spool(folder, store)
+    assert (report.lines, report.inserted, report.suppressed) == (4, 1, 1)
+    writer.close()
+
+
 def test_a_note_of_a_store_that_was_restored_since_loses_nothing(store: StateStore, folder: Path) -> None:
     writer = SpoolWriter(folder)
     writer.append(told(click()))
@@ -162,6 +178,39 @@ def test_a_refusal_of_a_send_that_a_restored_backup_does_not_know_waits_until_it
     assert (report.inserted, report.suppressed) == (1, 1)
     assert suppressed_of(store, ["C3"]).customers == {"C3"}
     assert not (folder / UNMATCHED).exists()
+
+
+def test_a_fold_that_breaks_off_after_a_file_is_gone_has_kept_its_refusals(store: StateStore, folder: Path) -> None:
+    late = send_id("autumn", "C3")
+    writer = SpoolWriter(folder)
+    writer.append(told(refusal(late, NOW, "one_click")))
+    writer.close()
+    stumble = folder / "z.jsonl"  # comes after the writer's file, and cannot be read
+    stumble.mkdir()
+    with pytest.raises(IsADirectoryError):
+        fold_spool(folder, store)
+    stumble.rmdir()
+    assert list(folder.glob("*.jsonl")) == []
+    add_campaign(store, "autumn", ("https://shop.example/",))
+    assert fold_spool(folder, store).suppressed == 1
+
+
+def test_refusals_of_unknown_sends_are_kept_up_to_a_number_bounces_going_first(
+    store: StateStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MOST_UNMATCHED", 3)
+    sends = [send_id("autumn", f"C{number}") for number in range(1, 6)]
+    bounced = [MessageEvent(event_id_of("b", one), one, "hard_bounce", NOW, "mailgun") for one in sends[:2]]
+    refused = [refusal(one, NOW - dt.timedelta(days=9 - place), "page") for place, one in enumerate(sends[2:], start=1)]
+    writer = SpoolWriter(folder)
+    writer.append(told(*refused, *bounced))
+    writer.close()
+    report = fold_spool(folder, store)
+    assert (report.unknown, report.let_go) == (5, 2)
+    assert report.sentence.endswith(" The 2 oldest refusals of unknown sends are not kept any longer.")
+    add_campaign(store, "autumn", ("https://shop.example/",), customers=("C1", "C2", "C3", "C4", "C5"))
+    assert fold_spool(folder, store).inserted == 3
+    assert suppressed_of(store, ["C1", "C2", "C3", "C4", "C5"]).customers == {"C3", "C4", "C5"}
 
 
 def test_a_fold_that_is_killed_after_its_commit_counts_nothing_twice(

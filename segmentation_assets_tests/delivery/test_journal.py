@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,24 @@ def test_folding_tells_concluded_intended_and_never_begun_apart(store: StateStor
     with store.session() as session:
         uncertain = session.get_one(Send, id_of(1))
         assert (uncertain.tries, uncertain.finished_at, uncertain.claimed_by) == (1, NOON, "")
+
+
+def test_a_journal_that_another_process_folded_meanwhile_is_passed_by(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed(store, 3)
+    path = leave(tmp_path)
+    kept = path.read_bytes()
+    fold_journals(tmp_path, store, CAMPAIGN, LATER)
+    path.write_bytes(kept)
+    lock = fcntl.flock
+
+    def other_was_faster(file: int, operation: int) -> None:
+        lock(file, operation)
+        path.unlink()
+
+    monkeypatch.setattr(fcntl, "flock", other_was_faster)
+    assert fold_journals(tmp_path, store, CAMPAIGN, LATER).files == 0
 
 
 def test_folding_twice_is_the_same_as_once(store: StateStore, tmp_path: Path) -> None:

@@ -96,9 +96,10 @@ def test_a_lost_key_is_not_replaced_by_a_new_one(tmp_path: Path, store: StateSto
 def test_a_key_others_can_read_and_one_that_is_none_are_refused(tmp_path: Path, store: StateStore) -> None:
     path = tmp_path / "secret.key"
     open_key(path, store)
-    path.chmod(0o644)
-    with pytest.raises(KeyMismatchError, match=r"^secret\.key in HOME can be read by others on this machine\."):
-        open_key(path, store)
+    for mode in (0o644, 0o640, 0o620, 0o604):
+        path.chmod(mode)
+        with pytest.raises(KeyMismatchError, match=r"^secret\.key in HOME can be read by others on this machine\."):
+            open_key(path, store)
     path.chmod(0o600)
     path.write_text("not a key")
     with pytest.raises(KeyMismatchError, match=r"^secret\.key holds no key: 32 bytes in base64 are expected\.$"):

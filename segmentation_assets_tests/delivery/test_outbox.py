@@ -26,7 +26,7 @@ from segmentation_assets.delivery.outbox import (
 from segmentation_assets.delivery.tables import TABLE_TYPES
 from segmentation_assets.settings import Home, Settings, SettingsError
 from segmentation_assets.state.campaigns import CampaignRecord, CampaignStateError, get_campaign
-from segmentation_assets.state.models import AuditEntry, Campaign, Send, StateValue, Suppression
+from segmentation_assets.state.models import Approval, AuditEntry, Campaign, Forgotten, Send, StateValue, Suppression
 from segmentation_assets.state.outbox import (
     Cap,
     OutboxError,
@@ -35,6 +35,7 @@ from segmentation_assets.state.outbox import (
     claim_batch,
     count_reasons,
     count_statuses,
+    expire_waiting,
     fill_sends,
     finish_campaign,
     mark_uncertain,
@@ -172,6 +173,14 @@ def test_rows_that_wait_are_not_all_read_for_each_batch(store: StateStore) -> No
     assert count_reasons(store, CAMPAIGN)["expired", "too_late"] == 1
 
 
+def test_who_is_left_out_is_never_claimed_whatever_the_rows_status_says(store: StateStore) -> None:
+    begin(store, [row(0), row(1, "control"), row(2, "hold_out")])
+    with store.session(write=True) as session:  # a person's hand in the store, or a fault
+        for sent in session.scalars(select(Send)):
+            sent.status = "pending"
+    assert [one.customer_id for one in claim_batch(store, CAMPAIGN, "w1", 9, NOON)[0]] == [customer(0)]
+
+
 def test_behind_late_rows_those_in_time_are_found(store: StateStore) -> None:
     late = [row(n, next_try_at=NOON - dt.timedelta(hours=1), not_after=NOON) for n in range(5)]
     begin(store, [*late, row(5), row(6)])
@@ -191,19 +200,22 @@ def test_an_outcome_counts_only_from_the_worker_that_holds_the_row(store: StateS
 
 @pytest.mark.parametrize(
     ("status", "days_ago", "is_capped"),
-    [("ghost", 0, True), ("sent", 6, True), ("uncertain", 1, True), ("sent", 7, False), ("failed", 0, False),
-     ("skipped", 0, False), ("pending", 0, False)],
+    [("ghost", 0, True), ("sent", 6, True), ("uncertain", 1, True), ("sent", 7, False), ("failed", 6, True),
+     ("failed", 7, False), ("skipped", 6, True), ("skipped", 7, False), ("expired", 6, True), ("expired", 7, False),
+     ("pending", 0, False), ("claimed", 0, True)],
 )  # fmt: skip
-def test_a_message_of_another_campaign_since_the_plan_counts_for_the_cap(
+def test_a_place_in_another_campaign_since_the_plan_counts_for_the_cap_whatever_came_of_it(
     store: StateStore, status: str, days_ago: int, is_capped: bool
 ) -> None:
+    then = NOON - dt.timedelta(days=days_ago)
     begin(store, 1)
     (waiting,), _ = claim_batch(store, CAMPAIGN, "w1", 1, NOON)
     other = {
         "send_id": f"other {status} {days_ago}", "campaign_id": f"other {status} {days_ago}",
         "customer_id": waiting.customer_id, "arm": "treated", "variant": "A", "status": status, "reason": "",
-        "timezone": "UTC", "product_ids": "", "tries": 1, "next_try_at": NOON, "not_after": NOON, "claimed_by": "",
-        "finished_at": NOON - dt.timedelta(days=days_ago), "smtp_code": None, "smtp_reply": "", "address_hash": "x",
+        "timezone": "UTC", "product_ids": "", "tries": 1, "next_try_at": then, "not_after": NOON, "claimed_by": "",
+        # It expires at its campaign's end, and counts from when it was due.
+        "finished_at": NOON if status == "expired" else then, "smtp_code": None, "smtp_reply": "", "address_hash": "x",
     }  # fmt: skip
     with store.session(write=True) as session:
         session.add(Send(**other))
@@ -229,6 +241,31 @@ def test_of_two_campaigns_that_send_at_once_one_alone_gets_a_customer(store: Sta
         session.delete(session.get(Send, "twin"))
 
 
+def test_who_was_skipped_for_another_campaigns_sake_does_not_stop_that_one(store: StateStore) -> None:
+    begin(store, 1)
+    (waiting,), _ = claim_batch(store, CAMPAIGN, "w1", 1, NOON)
+    with store.session(write=True) as session:
+        values = {column.name: getattr(session.get(Send, waiting.send_id), column.name) for column in
+                  Send.__table__.columns}  # fmt: skip
+        given_way = {"status": "skipped", "reason": "frequency_cap", "finished_at": NOON}
+        session.add(Send(**values | given_way | {"send_id": "twin", "campaign_id": "twin"}))
+    assert admit(store, CAMPAIGN, [(waiting, "hash")], NOON, Cap(1, 7)) == {}
+    with store.session(write=True) as session:
+        session.get_one(Send, "twin").reason = "no_contact"
+    assert admit(store, CAMPAIGN, [(waiting, "hash")], NOON, Cap(1, 7)) == {waiting.send_id: "frequency_cap"}
+    with store.session(write=True) as session:
+        session.delete(session.get(Send, "twin"))
+
+
+def test_what_waits_when_the_approval_is_over_is_ended_and_what_is_held_is_not(store: StateStore) -> None:
+    begin(store, [row(0), row(1), row(2, not_after=NOON, next_try_at=NOON + dt.timedelta(hours=1)), row(3, "control")])
+    claim_batch(store, CAMPAIGN, "w1", 1, NOON)
+    assert expire_waiting(store, CAMPAIGN, NOON) == (1, 1)
+    assert count_reasons(store, CAMPAIGN) == {
+        ("claimed", ""): 1, ("expired", "approval_over"): 1, ("expired", "too_late"): 1, ("ghost", ""): 1,
+    }  # fmt: skip
+
+
 def test_who_opted_out_of_profiling_since_the_plan_is_not_sent_to(store: StateStore) -> None:
     begin(store, 2)
     rows, _ = claim_batch(store, CAMPAIGN, "w1", 2, NOON)
@@ -248,6 +285,24 @@ def test_of_two_workers_one_alone_gets_an_address(store: StateStore) -> None:
     assert admit(store, CAMPAIGN, [(first[0], "same")], NOON) == {}  # its own address is no other's
 
 
+def test_of_two_with_one_address_who_was_tried_before_keeps_it(store: StateStore) -> None:
+    begin(store, 2)
+    rows, _ = claim_batch(store, CAMPAIGN, "w1", 2, NOON)
+    new, tried = rows[0], dataclasses.replace(rows[1], tries=1)
+    assert admit(store, CAMPAIGN, [(new, "same"), (tried, "same")], NOON) == {new.send_id: "duplicate_address"}
+
+
+def test_an_address_that_another_campaign_wrote_to_gets_this_ones_message_too(store: StateStore) -> None:
+    begin(store, 1)
+    (waiting,), _ = claim_batch(store, CAMPAIGN, "w1", 1, NOON)
+    with store.session(write=True) as session:
+        values = {column.name: getattr(session.get(Send, waiting.send_id), column.name) for column in
+                  Send.__table__.columns}  # fmt: skip
+        sent = {"status": "sent", "finished_at": NOON - dt.timedelta(days=30), "address_hash": "same"}
+        session.add(Send(**values | sent | {"send_id": "twin", "campaign_id": "twin", "customer_id": "another"}))
+    assert admit(store, CAMPAIGN, [(waiting, "same")], NOON, Cap(1, 7)) == {}
+
+
 def test_a_campaign_is_sent_when_nothing_of_it_waits_or_is_held(store: StateStore) -> None:
     begin(store, 1)
     assert not finish_campaign(store, CAMPAIGN)
@@ -255,6 +310,16 @@ def test_a_campaign_is_sent_when_nothing_of_it_waits_or_is_held(store: StateStor
     assert not finish_campaign(store, CAMPAIGN)
     record_outcomes(store, CAMPAIGN, "w1", [Outcome(id_of(0), "uncertain", 1, finished_at=NOON)])
     assert finish_campaign(store, CAMPAIGN)
+
+
+def test_a_campaign_that_was_stopped_is_never_called_sent(store: StateStore) -> None:
+    begin(store, 0)
+    with store.session(write=True) as session:
+        session.get_one(Campaign, CAMPAIGN).status = "cancelled"
+    assert not finish_campaign(store, CAMPAIGN)
+    record = get_campaign(store, CAMPAIGN)
+    assert record is not None
+    assert record.status == "cancelled"
 
 
 # --- a person's decision ---------------------------------------------------------------------------------------------
@@ -284,6 +349,13 @@ def test_a_person_decides_on_an_uncertain_message_and_it_is_kept_who(
     assert len(claim_batch(store, CAMPAIGN, "w2", 9, NOON)[0]) == (decision == "retry")
 
 
+def test_what_a_person_calls_sent_was_sent_when_it_was_tried(store: StateStore) -> None:
+    uncertain(store, 1)
+    mark_uncertain(store, [id_of(0)], "sent", person="Ada", now=NOON + dt.timedelta(days=3))
+    with store.session() as session:
+        assert session.get_one(Send, id_of(0)).finished_at == NOON
+
+
 def test_only_what_is_uncertain_can_be_marked_and_all_or_none_is(store: StateStore) -> None:
     uncertain(store)
     mark_uncertain(store, [id_of(0)], "sent", person="Ada", now=NOON)
@@ -299,6 +371,20 @@ def test_what_is_late_is_not_sent_again(store: StateStore) -> None:
     uncertain(store, 1)
     with pytest.raises(OutboxError, match="was to leave before 2026-07-08 12:00"):
         mark_uncertain(store, [id_of(0)], "retry", person="Ada", now=WEEK)
+
+
+def test_nothing_is_sent_again_when_the_approval_is_over(store: StateStore) -> None:
+    uncertain(store, 1)
+    with store.session(write=True) as session:
+        session.scalars(select(Approval)).one().expires_at = NOON
+    with pytest.raises(OutboxError) as refused:
+        mark_uncertain(store, [id_of(0)], "retry", person="Ada", now=NOON)
+    assert str(refused.value) == (
+        f"The approval of campaign {CAMPAIGN} is over, so nothing of it is sent again. Mark its messages as sent or "
+        "failed; nothing was changed."
+    )
+    assert count_statuses(store, CAMPAIGN) == {"uncertain": 1}
+    assert mark_uncertain(store, [id_of(0)], "retry", person="Ada", now=NOON - dt.timedelta(seconds=1)) == 1
 
 
 def test_nothing_of_a_stopped_campaign_is_sent_again(store: StateStore) -> None:
@@ -323,6 +409,33 @@ def test_a_campaign_starts_with_the_plans_customers_in_their_arms(store: StateSt
     assert (started.filled, started.campaign.status) == (4, "sending")
     assert count_statuses(store, CAMPAIGN) == {"pending": 2, "ghost": 2}
     assert start(store, tmp_path, plan("send")).filled == 0  # begun before, so it just goes on
+
+
+def test_no_message_may_leave_after_the_campaigns_end_whatever_its_row_of_the_plan_says(
+    store: StateStore, tmp_path: Path
+) -> None:
+    approve(store)
+    early = plan("send").with_columns(not_after=pl.lit(NOON + dt.timedelta(days=1)))
+    late = plan("send", "send").with_columns(not_after=pl.lit(WEEK + dt.timedelta(days=1)))
+    unknown = plan("send", "send", "send").with_columns(not_after=pl.lit(None, pl.Datetime("us")))
+    start(store, tmp_path, pl.concat([early[:1], late[1:2], unknown[2:3]]))
+    with store.session() as session:
+        ends = [session.get_one(Send, id_of(number)).not_after for number in range(3)]
+    assert ends == [NOON + dt.timedelta(days=1), WEEK, WEEK]
+
+
+def test_who_was_forgotten_since_the_plan_is_not_put_into_the_outbox(store: StateStore, tmp_path: Path) -> None:
+    approve(store)
+    key = open_key(tmp_path / "secret.key", store)
+    with store.session(write=True) as session:
+        session.add(Forgotten(customer_hash=key.hash_customer(customer(0)), address_hash="", forgotten_at=NOON))
+    try:
+        assert start(store, tmp_path, plan("send", "send", "control")).filled == 2
+        with store.session() as session:
+            assert session.get(Send, id_of(0)) is None
+    finally:
+        with store.session(write=True) as session:
+            session.query(Forgotten).delete()
 
 
 def test_nobody_gets_a_message_in_an_aa_trial(store: StateStore, tmp_path: Path) -> None:
@@ -404,6 +517,14 @@ def test_a_dry_run_writes_files_and_changes_no_state(store: StateStore, tmp_path
     record = get_campaign(store, CAMPAIGN)
     assert record is not None
     assert record.status == "approved"
+
+
+def test_who_opted_out_since_the_plan_is_in_no_dry_run(store: StateStore, tmp_path: Path) -> None:
+    approve(store)
+    set_opt_out(store, customer(1), is_active=True, person="clerk", now=NOON)
+    done = run_dry(store, tmp_path / "out", plan("send", "send"))
+    set_opt_out(store, customer(1), is_active=False, person="clerk", now=NOON)
+    assert (done.written, done.skipped) == (1, {"opted_out": 1})
 
 
 def test_a_dry_run_ends_at_its_limit(store: StateStore, tmp_path: Path) -> None:

@@ -302,8 +302,8 @@ def test_the_reasons_say_their_figures() -> None:
     a = plan["variant"].eq("A").sum()
     assert told == {
         "suppressed_hard_bounce": "1 customer: not written to any more, since: their address does not exist.",
-        "frequency_cap": "1 customer: 1 or more messages within 7 days already (ghosts of controls count too): "
-        "the cap.",
+        "frequency_cap": "1 customer: in 1 or more campaigns within 7 days already (written to, left out at random, or "
+        "not reached): the cap.",
         "unresponsive": "1 customer: 8 or more messages in a row without a click, the last one less than 90 days "
         "before: rested.",
         "send": f"2 customers: written to, {a} with subject A and {2 - a} with subject B.",

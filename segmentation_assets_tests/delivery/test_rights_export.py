@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import duckdb
@@ -120,6 +122,23 @@ def test_a_segments_list_leaves_the_plans_groups_out_and_needs_no_campaign(home:
     assert decide(home, "T2").recipients["customer_id"].to_list() == ["c15"]
 
 
+def test_a_suppressed_address_is_known_in_whatever_case_it_is_written(home: Home) -> None:
+    with duckdb.connect(str(home.people)) as con:
+        con.execute("update contacts set email = 'KIM@Example.com' where customer_id = 'c12'")
+    found = decide(home, "K1")
+    assert ("c12", "K1", "suppressed_hard_bounce") in found.excluded.rows()
+
+
+def test_one_address_in_two_scripts_is_shared_whatever_the_copy_says(home: Home) -> None:
+    with duckdb.connect(str(home.people)) as con:
+        con.execute("update contacts set email = 'ann@bücher.example' where customer_id = 'c01'")
+        con.execute("update contacts set email = 'ann@xn--bcher-kva.example' where customer_id = 'c02'")
+    found = decide(home, "K1", include_addresses=True)
+    assert found.recipients.height == 0
+    reasons = {row[0]: row[2] for row in found.excluded.iter_rows()}
+    assert (reasons["c01"], reasons["c02"]) == ("shared_address", "shared_address")
+
+
 def test_an_unknown_audience_is_a_sentence(home: Home) -> None:
     with pytest.raises(RightsError) as caught:
         decide(home, "T9")
@@ -146,6 +165,10 @@ def test_no_cell_is_a_formula(home: Home, tmp_path: Path) -> None:
     assert rows[2] == ["c02", "K1", "B", "'+plus@example.com", "'=HYPERLINK(1)"]
 
 
+def test_a_formula_behind_spaces_is_one_too() -> None:
+    assert [_safe(cell) for cell in (" =1+1", "\n-1", "a=1", "")] == ["' =1+1", "'\n-1", "a=1", ""]
+
+
 @given(st.text())
 def test_a_cell_never_begins_like_a_formula_and_keeps_its_text(cell: str) -> None:
     safe = _safe(cell)
@@ -164,6 +187,35 @@ def test_a_file_that_is_there_is_kept_unless_forced(home: Home, tmp_path: Path) 
     write_list(decide(home, "K1"), path, force=True)
     assert path.exists()
     assert not list(tmp_path.glob(".list*"))
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_list_that_is_cut_off_while_it_is_written_leaves_nothing_behind(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    def cut(_: int) -> None:
+        raise fault
+
+    found = decide(home, "K1", include_addresses=True)
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    monkeypatch.setattr(os, "fsync", cut)
+    with pytest.raises((RightsError, KeyboardInterrupt)) as caught:
+        write_list(found, folder / "list.csv")
+    if isinstance(fault, OSError):
+        assert str(caught.value) == (
+            f"The list cannot be written to {folder / 'list.csv'} (No space left on device). Choose another --file."
+        )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_list_that_somebody_made_meanwhile_is_kept(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    with pytest.raises(RightsError) as caught:
+        write_list(decide(home, "K1"), path, before_names=lambda _: path.write_bytes(b"mine") and None)
+    assert str(caught.value) == f"{path} is there already; nothing was written. --force overwrites."
+    assert path.read_text() == "mine"
+    assert [one.name for one in tmp_path.iterdir() if "list" in one.name] == ["list.csv"]
 
 
 def test_the_command_writes_both_files_and_an_audit_row_with_count_and_digest(home: Home, tmp_path: Path) -> None:

@@ -226,6 +226,24 @@ def test_a_server_that_is_down_is_told_and_the_messages_wait(
     assert "5 pending" in told.output or "6 pending" in told.output
 
 
+def test_what_waits_when_the_approval_ends_is_not_sent_by_the_next_call_which_closes_the_campaign(
+    home: Home, store: StateStore, server: MailServer
+) -> None:
+    approved(home, store)
+    assert run("send", LOYAL, "--live", "--limit", "2").exit_code == 0
+    let_time_pass(store, dt.timedelta(days=7))
+    told = run("send", LOYAL, "--live")
+    assert told.exit_code == 2
+    assert "What was not sent by then is not sent any more." in told.output
+    assert len(server.accepted) == 2
+    counts = count_statuses(store, LOYAL)
+    assert (counts["sent"], "pending" in counts) == (2, False)
+    assert count_reasons(store, LOYAL)["expired", "approval_over"] == counts["expired"]
+    again = run("send", LOYAL, "--live")
+    assert f"Campaign {LOYAL} was sent, so nothing more of it is sent." in again.output
+    assert len(server.accepted) == 2
+
+
 def test_a_campaign_nobody_knows_is_told(home: Home) -> None:
     told = run("send", "nothing")
     assert told.exit_code == 2

@@ -275,3 +275,12 @@ def test_the_catcher_listens_on_the_loopback_alone(tmp_path: Path, host: str) ->
     with pytest.raises(CatcherError) as refused:
         start_catcher(tmp_path, host)
     assert str(refused.value) == f"The catcher listens on this machine alone, and {host} is not of it. Use 127.0.0.1."
+
+
+def test_a_content_without_a_last_line_break_is_ended_all_the_same(server: MailServer) -> None:
+    transport = SmtpTransport(server.here(final_seconds=1.0))
+    transport.ready()
+    letter = Letter("id-1", "news@shop.example", "ann@example.com", b"Subject: Hi\r\n\r\nno line break")
+    assert isinstance(transport.send(letter), Accepted)
+    assert server.accepted[0][1] == b"Subject: Hi\r\n\r\nno line break\r\n"
+    transport.close()

@@ -20,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation_assets.delivery import webhooks
 from segmentation_assets.delivery.campaign import send_id
 from segmentation_assets.delivery.keys import SecretKey
 from segmentation_assets.delivery.webhooks import (
@@ -132,7 +133,11 @@ def pm(kind: str, **more: Any) -> dict[str, Any]:
         ("sendgrid", sendgrid([sg("click")]), "click"),
         ("sendgrid", sendgrid([sg("bounce", type="bounce")]), "hard_bounce"),
         ("sendgrid", sendgrid([sg("bounce", type="blocked")]), "soft_bounce"),
+        ("sendgrid", sendgrid([sg("bounce", type="bounce", status="5.1.1")]), "hard_bounce"),
+        ("sendgrid", sendgrid([sg("bounce", type="bounce", status="5.0.0")]), "hard_bounce"),
+        ("sendgrid", sendgrid([sg("bounce", type="bounce", status="5.7.1")]), "soft_bounce"),
         ("sendgrid", sendgrid([sg("dropped", reason="Bounced Address")]), "hard_bounce"),
+        ("sendgrid", sendgrid([sg("dropped", reason="Spam Reporting Address")]), "complaint"),
         ("sendgrid", sendgrid([sg("dropped", reason="Unsubscribed Address")]), "unsubscribe"),
         ("sendgrid", sendgrid([sg("dropped", reason="Over quota")]), "soft_bounce"),
         ("sendgrid", sendgrid([sg("spamreport")]), "complaint"),
@@ -154,7 +159,6 @@ def pm(kind: str, **more: Any) -> dict[str, Any]:
         ("mailgun", mailgun(mg("delivered")), "delivered"),
         ("mailgun", mailgun(mg("opened")), "open"),
         ("mailgun", mailgun(mg("clicked")), "click"),
-        ("mailgun", mailgun(mg("failed", severity="permanent")), "hard_bounce"),
         ("mailgun", mailgun(mg("failed", severity="temporary")), "soft_bounce"),
         ("mailgun", mailgun(mg("complained")), "complaint"),
         ("mailgun", mailgun(mg("unsubscribed")), "unsubscribe"),
@@ -168,6 +172,34 @@ def test_a_genuine_report_is_an_event_of_our_send_without_its_address(
     assert event.occurred_at.replace(microsecond=0) == NOW
     assert "example.com" not in json.dumps(event.to_json())
     assert reader.read(provider, *call).events == (event,)  # a replay is the same event
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"delivery-status": {"code": 550, "enhanced-code": "5.1.1", "message": "No such user"}}, "hard_bounce"),
+        ({"delivery-status": {"code": 550, "message": "5.1.1 No such user"}}, "hard_bounce"),
+        ({"delivery-status": {"code": 550, "enhanced-code": "5.7.1", "message": "Looks like spam"}}, "soft_bounce"),
+        ({"delivery-status": {"code": 550, "message": "5.7.1 Blocked", "bounce-type": "hard"}}, "soft_bounce"),
+        ({"delivery-status": {"code": 552, "enhanced-code": "5.2.2"}}, "soft_bounce"),
+        ({"delivery-status": {"code": 550, "enhanced-code": "5.1.8"}}, "soft_bounce"),  # about the sender
+        ({"delivery-status": {"code": 550, "message": "Relay Not Permitted"}, "reason": "bounce"}, "soft_bounce"),
+        ({"delivery-status": {"code": 550, "message": "No", "bounce-type": "hard"}}, "hard_bounce"),
+        ({"delivery-status": {"code": 550, "enhanced-code": "5.0.0", "bounce-type": "hard"}}, "hard_bounce"),
+        ({"delivery-status": {"code": 550, "message": "No", "bounce-type": "soft"}}, "soft_bounce"),
+        ({"delivery-status": {"code": 605}, "reason": "suppress-bounce"}, "hard_bounce"),
+        ({"delivery-status": {"code": 605}}, "hard_bounce"),
+        ({"delivery-status": {"code": 606}, "reason": "suppress-unsubscribe"}, "unsubscribe"),
+        ({"delivery-status": {"code": 607}, "reason": "suppress-complaint"}, "complaint"),
+        ({}, "soft_bounce"),
+        ({"severity": "temporary", "delivery-status": {"code": 450, "enhanced-code": "5.1.1"}}, "soft_bounce"),
+    ],
+)  # fmt: skip
+def test_mailguns_permanent_failure_is_a_dead_address_only_where_somebody_says_so(
+    reader: WebhookReader, told: dict[str, Any], kind: str
+) -> None:
+    (event,) = reader.read("mailgun", *mailgun(mg("failed", severity="permanent") | told)).events
+    assert event.kind == kind
 
 
 @pytest.mark.parametrize(
@@ -368,6 +400,26 @@ def test_the_memory_of_tokens_forgets_what_is_past_the_window() -> None:
     memory.remember("old", 0)
     memory.remember("new", 10_000)
     assert (memory.knows("old"), memory.knows("new")) == (False, True)
+
+
+def test_a_token_is_remembered_for_the_whole_window_and_of_too_many_the_oldest_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = TokenMemory()
+    for number, at in enumerate((0, 1, 900, 1800)):  # twice the fifteen minutes that a call may be old
+        memory.remember(f"t{number}", at)
+    assert [memory.knows(f"t{number}") for number in range(4)] == [True] * 4
+    monkeypatch.setattr(webhooks, "_MOST_TOKENS", 3)
+    memory.remember("t4", 1800)
+    assert [memory.knows(f"t{number}") for number in range(5)] == [False, False, True, True, True]
+
+
+def test_where_a_provider_reports_from_is_no_network_of_the_recipient(reader: WebhookReader) -> None:
+    told = [sg(kind, ip="192.0.2.1") | {"sg_event_id": kind} for kind in ("delivered", "spamreport", "open")]
+    found = {event.kind: event.network for event in reader.read("sendgrid", *sendgrid(told)).events}
+    assert {kind: bool(network) for kind, network in found.items()} == {
+        "delivered": False, "complaint": False, "open": True,
+    }  # fmt: skip
 
 
 def test_a_wrong_key_of_sendgrid_is_said_to_be_wrong(reader: WebhookReader) -> None:

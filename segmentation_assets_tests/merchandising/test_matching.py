@@ -557,7 +557,12 @@ FAULTS: dict[str, list[str]] = {
         f"{_MATCHES} random_score = matched_score where beats_baseline",
         f"{_MATCHES} scored_by = 'most active'",
         f"{_MATCHES} reason = ' '",
-        f"{_MATCHES} reason = null",
+        *(f"{_MATCHES} {column} = null" for column in (
+            "reason", "product_id", "taste_segment_id", "stage_group", "stage_segment_ids", "audience_customers",
+            "reachable_customers", "matched_customers", "activity_floor", "discount_share", "low", "expected_buyers",
+            "high", "score", "matched_score", "baseline_score", "past_rate_score", "random_score",
+            "expected_margin_amount", "beats_baseline", "scored_by",
+        )),
     ],
     "products_are_promotable": [
         "delete from campaigns.promotable_products where product_id = 'P3'",

@@ -701,6 +701,10 @@ FAULTS: dict[str, list[str]] = {
         f"{PROMOTABLE} break_even_uplift = null", f"{PROMOTABLE} cover_days = null",
         f"{PROMOTABLE} cover_days = 1216", f"{PROMOTABLE} cover_days = -1, stock_quantity = -0.411",
         f"{PROMOTABLE} is_promotable = true where product_id = 'P2'",
+        *(f"{PROMOTABLE} {column} = null" for column in (
+            "list_price", "unit_cost", "discount_share", "offer_price", "full_margin_amount", "margin_amount",
+            "margin_share", "units_last_90_days", "profit_before_amount", "profit_after_amount", "is_chosen",
+        )),
     ],
     "product_choices/one_row_per_product": [
         "insert into campaigns.product_choices from campaigns.product_choices", f"{CHOICES} product_id = null",

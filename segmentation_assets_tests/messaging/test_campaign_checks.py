@@ -188,6 +188,11 @@ FAULTS: dict[str, list[str]] = {
         f"{BRIEFS} audience_customers = -1, reachable_customers = null", f"{BRIEFS} reachable_customers = -1",
         f"{BRIEFS} brief_id = 'one'", f"{BRIEFS} starts_on = date '2024-07-15'", f"{BRIEFS} discount_share = -0.1",
         f"{BRIEFS} discount_share = 1", f"{BRIEFS} low_margin_amount = 60", f"{BRIEFS} high_margin_amount = 40",
+        *(f"{BRIEFS} {column} = null where brief_id like '%loyal'" for column in (
+            "brief_id", "taste_segment_id", "stage_segment_ids", "product_ids", "starts_on", "valid_until",
+            "audience_customers", "reachable_customers", "discount_share", "expected_margin_amount",
+            "low_margin_amount", "high_margin_amount",
+        )),
     ],
     "campaigns/briefs/segments_exist": [f"{BRIEFS} stage_segment_ids = 'S1,S7'", f"{BRIEFS} taste_segment_id = 'T7'"],
     "campaigns/briefs/products_hold_stock_and_margin": [

@@ -1,4 +1,5 @@
--- One row per product and audience, with sizes, rates and an interval that make sense, and no win without a lead.
+-- One row per product and audience, with sizes, rates and an interval that are known and make sense, and no win without
+-- a lead.
 -- group: contract
 -- severity: error
 -- blocking: yes
@@ -7,6 +8,26 @@ select product_id, taste_segment_id, stage_group, audience_customers, reachable_
     expected_buyers, high
 from campaigns.product_segment_matches
 qualify count(*) over (partition by product_id, taste_segment_id, stage_group) > 1
+    or product_id is null
+    or taste_segment_id is null
+    or stage_group is null
+    or stage_segment_ids is null
+    or audience_customers is null
+    or reachable_customers is null
+    or matched_customers is null
+    or activity_floor is null
+    or discount_share is null
+    or low is null
+    or expected_buyers is null
+    or high is null
+    or score is null
+    or matched_score is null
+    or baseline_score is null
+    or past_rate_score is null
+    or random_score is null
+    or expected_margin_amount is null
+    or beats_baseline is null
+    or scored_by is null
     or audience_customers < 1
     or reachable_customers < 0
     or reachable_customers > audience_customers

@@ -1,5 +1,5 @@
--- The figures of a promotable product follow from its price, cost, discount, stock and sales, and where products are
--- chosen only these are promotable.
+-- The figures of a promotable product are known and follow from its price, cost, discount, stock and sales, and where
+-- products are chosen only these are promotable.
 -- group: business
 -- severity: error
 -- blocking: yes
@@ -18,7 +18,18 @@ select product_id, list_price, unit_cost, discount_share, offer_price, margin, u
 from promotable
 where is_promotable
   and (
-      discount_share not between 0 and 0.9999999999
+      list_price is null
+      or unit_cost is null
+      or discount_share is null
+      or offer_price is null
+      or full_margin is null
+      or margin is null
+      or margin_share is null
+      or units is null
+      or profit_before is null
+      or profit_after is null
+      or is_chosen is null
+      or discount_share not between 0 and 0.9999999999
       or abs(offer_price - list_price * (1 - discount_share)) > 0.0001
       or abs(full_margin - (list_price - unit_cost)) > 0.0001
       or abs(margin - (offer_price - unit_cost)) > 0.0001
