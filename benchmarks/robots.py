@@ -265,7 +265,8 @@ def _frames(traffic: Traffic, rng: np.random.Generator, sent: Floats, rows: _Row
             "customer_id": _named("c", np.arange(len(sent))), "arm": ["treated"] * len(sent),
             "variant": np.where(np.arange(len(sent)) % 2 == 0, "A", "B"), "status": ["sent"] * len(sent),
             "reason": [""] * len(sent), "finished_at": _moments(sent), "tries": [1] * len(sent),
-            "smtp_code": [250] * len(sent), "product_ids": [""] * len(sent),
+            "smtp_code": [250] * len(sent), "product_ids": [""] * len(sent), "taste_segment_id": [""] * len(sent),
+            "stage_segment_id": [""] * len(sent),
         }
     )  # fmt: skip
     events = pl.DataFrame(

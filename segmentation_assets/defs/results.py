@@ -57,7 +57,8 @@ hold_out_customers = sql_table("results/hold_out_customers", _GROUP)
 
 _MEASURED_FROM = (
     "clean/products", "features/order_lines", "results/campaign_customers", "results/hold_out_customers",
-    "results/measured_campaigns", "results/measurement_rules", "segments/taste_model", "raw/source",
+    "results/measured_campaigns", "results/measurement_rules", "segments/stage_model", "segments/taste_model",
+    "raw/source",
 )  # fmt: skip
 
 
@@ -72,9 +73,9 @@ _MEASURED_FROM = (
     ),
     declare(
         "results/segment_results",
-        "Exploratory: a campaign's effect on buyers by taste, recency before the campaign, product and subject arm, "
-        "drawn toward the campaign's effect and adjusted for the many looks. It decides nothing; the next campaign can "
-        "be planned to test it.\n\nGrain: campaign_id, dimension, level, metric",
+        "Exploratory: a campaign's effect on buyers by taste and stage of its plan, recency before it, product and "
+        "subject arm, drawn toward the campaign's effect and adjusted for the many looks. It decides nothing; the next "
+        "campaign can be planned to test it.\n\nGrain: campaign_id, dimension, level, metric",
         _MEASURED_FROM,
     ),
     declare(
@@ -96,10 +97,13 @@ def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping
         as_of = source_row(con)[0]
         campaigns = con.sql("select * from results.measured_campaigns order by started_at, campaign_id").pl().to_dicts()
         has_orders = bool(con.execute("select count(*) > 0 from features.order_lines").fetchall()[0][0])
-        primary = str(con.execute("select primary_metric from results.measurement_rules").fetchall()[0][0])
+        primary, minimum_cell = con.execute(
+            "select primary_metric, minimum_cell from results.measurement_rules"
+        ).fetchall()[0]
         hold_out = con.sql("from results.hold_out_customers").pl()
         names = {
             "taste": dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
+            "stage": dict(con.execute("select segment_id, name from segments.stage_model").fetchall()),
             "product": dict(con.execute("select product_id, name from clean.products").fetchall()),
         }
         looks = _looks(warehouse, [row["campaign_id"] for row in campaigns if 0 < row["elapsed_share"] < 1], as_of)
@@ -110,7 +114,11 @@ def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping
                 "select * from results.campaign_customers where campaign_id = $campaign_id order by customer_id",
                 params={"campaign_id": campaign.campaign_id},
             ).pl()
-            found.append(measure_campaign(customers, campaign, primary_metric=primary, has_orders=has_orders))
+            found.append(
+                measure_campaign(
+                    customers, campaign, primary_metric=primary, has_orders=has_orders, minimum_cell=minimum_cell
+                )
+            )
     told = {"name": pl.String(), "origin": pl.String()}
     results = pl.concat([pl.DataFrame(schema={**RESULT_SCHEMA, **told}), *(f.results for f in found)], how="diagonal")
     segments = pl.concat([pl.DataFrame(schema=dict(SEGMENT_SCHEMA)), *(f.segments for f in found)])

@@ -44,7 +44,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "delivery.campaign_plans": (
         "campaign_id", "starts_at", "not_after", "audience_customers", "send_customers", "control_customers",
         "hold_out_customers", "excluded_customers", "elsewhere_customers", "control_share", "base_rate",
-        "smallest_detectable_effect", "control_cost_amount", "sentence",
+        "smallest_detectable_effect", "control_cost_amount", "sentence", "hold_out_share",
     ),
     "delivery.plan_reasons": ("campaign_id", "decision", "reason", "sentence", "customers"),
 }  # fmt: skip
@@ -91,6 +91,7 @@ class CampaignPlan:
     control_cost_amount: Decimal | None
     elsewhere_customers: int = 0
     sentence: str = ""
+    hold_out_share: float = 0.0
     reasons: tuple[PlanReason, ...] = ()
 
     def counts(self) -> dict[str, Any]:
@@ -101,6 +102,7 @@ class CampaignPlan:
             "control": self.control_customers,
             "hold_out": self.hold_out_customers,
             "excluded": self.excluded_customers,
+            "hold_out_share": self.hold_out_share,
             "reasons": {f"{row.decision}: {row.reason}": row.customers for row in self.reasons},
             "base_rate": self.base_rate,
             "smallest_detectable_effect": self.smallest_detectable_effect,

@@ -160,12 +160,13 @@ def _new_sends(rows: pl.DataFrame, campaign: CampaignRecord) -> Iterator[NewSend
             "customer_id", "decision", pl.col("variant", "timezone", "product_ids").fill_null(""),
             pl.col("not_before").fill_null(campaign.starts_at),
             pl.min_horizontal(pl.col("not_after").fill_null(campaign.not_after), pl.lit(campaign.not_after)),
+            pl.col("taste_segment_id", "stage_segment_id").fill_null(""),
         )
     )  # fmt: skip
-    for customer_id, decision, variant, timezone, product_ids, not_before, not_after in columns.iter_rows():
+    for customer_id, decision, variant, timezone, product_ids, *times_and_segments in columns.iter_rows():
         yield NewSend(
             send_id(campaign.campaign_id, customer_id), customer_id, _ARMS[decision], variant, timezone, product_ids,
-            not_before, not_after,
+            *times_and_segments,
         )  # fmt: skip
 
 

@@ -308,6 +308,7 @@ def campaign_plans(
                 "control_cost_amount": round(margin * sizes["control"], 4),
                 "audience_digest": audience_digest(plan.filter(pl.col("campaign_id") == campaign_id)),
                 "sentence": _what_it_shows(sizes, base_rate, effect, spec),
+                "hold_out_share": spec.hold_out_share,
             }
         )
     return pl.DataFrame(rows, schema=table_schema("delivery/campaign_plans"))

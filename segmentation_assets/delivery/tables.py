@@ -13,12 +13,13 @@ TABLE_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "delivery/campaigns": {
             "campaign_id": "VARCHAR", "name": "VARCHAR", "status": "VARCHAR", "primary_metric": "VARCHAR",
             "window_days": "BIGINT", "control_share": "DOUBLE", "is_aa": "BOOLEAN", "starts_at": "TIMESTAMP",
-            "not_after": "TIMESTAMP", "product_ids": "VARCHAR",
+            "not_after": "TIMESTAMP", "product_ids": "VARCHAR", "hold_out_share": "DOUBLE",
         },
         "delivery/sends": {
             "send_id": "VARCHAR", "campaign_id": "VARCHAR", "customer_id": "VARCHAR", "arm": "VARCHAR",
             "variant": "VARCHAR", "status": "VARCHAR", "reason": "VARCHAR", "finished_at": "TIMESTAMP",
-            "tries": "BIGINT", "smtp_code": "BIGINT", "product_ids": "VARCHAR",
+            "tries": "BIGINT", "smtp_code": "BIGINT", "product_ids": "VARCHAR", "taste_segment_id": "VARCHAR",
+            "stage_segment_id": "VARCHAR",
         },
         "delivery/events": {
             "event_id": "VARCHAR", "send_id": "VARCHAR", "campaign_id": "VARCHAR", "customer_id": "VARCHAR",
@@ -29,7 +30,7 @@ TABLE_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "delivery/plan": {
             "customer_id": "VARCHAR", "campaign_id": "VARCHAR", "decision": "VARCHAR", "reason": "VARCHAR",
             "variant": "VARCHAR", "timezone": "VARCHAR", "not_before": "TIMESTAMP", "not_after": "TIMESTAMP",
-            "product_ids": "VARCHAR",
+            "product_ids": "VARCHAR", "taste_segment_id": "VARCHAR", "stage_segment_id": "VARCHAR",
         },
         "delivery/campaign_plans": {
             "campaign_id": "VARCHAR", "name": "VARCHAR", "starts_at": "TIMESTAMP", "not_after": "TIMESTAMP",
@@ -37,7 +38,7 @@ TABLE_TYPES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "hold_out_customers": "BIGINT", "excluded_customers": "BIGINT", "elsewhere_customers": "BIGINT",
             "control_share": "DOUBLE", "base_rate": "DOUBLE", "smallest_detectable_effect": "DOUBLE",
             "detectable_lift": "DOUBLE", "control_cost_amount": "DECIMAL(18,4)", "audience_digest": "VARCHAR",
-            "sentence": "VARCHAR",
+            "sentence": "VARCHAR", "hold_out_share": "DOUBLE",
         },
         "delivery/plan_reasons": {
             "campaign_id": "VARCHAR", "decision": "VARCHAR", "reason": "VARCHAR", "sentence": "VARCHAR",
@@ -64,6 +65,7 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "starts_at": "When sending may begin (UTC).",
             "not_after": "What was not sent by then is not sent (UTC).",
             "product_ids": "Products of the campaign, comma separated.",
+            "hold_out_share": "Share of all customers that is left out of all campaigns; null where it was not kept.",
         },
         "delivery/sends": {
             "send_id": "Made of campaign and customer, so planning twice cannot send twice.",
@@ -75,6 +77,8 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "tries": "Tries so far.",
             "smtp_code": "What the mail server answered.",
             "product_ids": "The recipient's own products in the message, comma separated.",
+            "taste_segment_id": "Taste segment when the campaign was planned; empty where it was not kept.",
+            "stage_segment_id": "Stage segment when the campaign was planned; empty where it was not kept.",
         },
         "delivery/events": {
             "event_id": "Made of the event, so that the same event counts once.",
@@ -99,6 +103,8 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "not_before": "When the message may leave, quiet hours kept (UTC); null for the excluded.",
             "not_after": "When it may not any more (UTC); null for the excluded.",
             "product_ids": "The recipient's own next best products in the message, comma separated; may be empty.",
+            "taste_segment_id": "Taste segment on the day of the plan; null for customers in no audience.",
+            "stage_segment_id": "Stage segment on the day of the plan; null for customers in no audience.",
         },
         "delivery/campaign_plans": {
             "campaign_id": "The brief's id.",
@@ -117,6 +123,7 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "control_cost_amount": "Margin the control group is expected to cost at most.",
             "audience_digest": "Digest of who is in the plan with which decision; what a person approves.",
             "sentence": "What the campaign can show, in a sentence; it warns where that is nothing.",
+            "hold_out_share": "Share of all customers that is left out of all campaigns.",
         },
         "delivery/plan_reasons": {
             "campaign_id": "The campaign; null for customers who are in none.",

@@ -438,9 +438,9 @@ def _time(value: Any) -> dt.datetime | None:
         if isinstance(value, (int, float)):
             return dt.datetime.fromtimestamp(value, dt.UTC).replace(tzinfo=None)
         told = dt.datetime.fromisoformat(_text(value))
+        return told if told.tzinfo is None else told.astimezone(dt.UTC).replace(tzinfo=None)
     except (ValueError, OverflowError, OSError):
         return None
-    return told if told.tzinfo is None else told.astimezone(dt.UTC).replace(tzinfo=None)
 
 
 def _seconds(moment: dt.datetime) -> float:

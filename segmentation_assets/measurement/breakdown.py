@@ -22,8 +22,8 @@ from segmentation_assets.measurement.lift import CONTROL, HOLD_OUT, LiftSpec, as
 Floats: TypeAlias = NDArray[np.float64]
 
 DIMENSIONS = ("taste", "stage", "product", "variant")
-#: Levels with fewer customers are shown together.
-_LEAST_CUSTOMERS = 50
+#: Levels with fewer customers are shown together, where the settings say no other number.
+LEAST_CUSTOMERS = 50
 _OTHER = "(other)"
 _TAU_STEPS = 200
 
@@ -38,12 +38,18 @@ SEGMENT_SCHEMA: Mapping[str, Any] = MappingProxyType(
 )  # fmt: skip
 
 
-def breakdown(customers: pl.DataFrame, spec: LiftSpec, dimensions: Sequence[str] = DIMENSIONS) -> pl.DataFrame:
+def breakdown(
+    customers: pl.DataFrame,
+    spec: LiftSpec,
+    dimensions: Sequence[str] = DIMENSIONS,
+    least_customers: int = LEAST_CUSTOMERS,
+) -> pl.DataFrame:
     """Rows of results.segment_results (`SEGMENT_SCHEMA`): the effect on buyers by level of each dimension there is.
 
     A level of taste, stage or product is compared with those of the same level who were left out; each subject arm with
     the whole control group, and the arms with each other on buyers and human clicks (dimension `subject`, the later
-    letter as treated). Several treated arms count as one. Levels under 50 customers are shown together as "(other)".
+    letter as treated). Several treated arms count as one. Levels under `least_customers` are shown together as
+    "(other)".
 
     `effect`, `low` and `high` are the level's own Newcombe interval, `shrunk_*` the empirical Bayes estimate
     (`shrink`), `p_value` is Fisher's exact one and `p_holm` adjusts it for all rows of the campaign (Holm 1979).
@@ -64,7 +70,7 @@ def breakdown(customers: pl.DataFrame, spec: LiftSpec, dimensions: Sequence[str]
     ):
         for dimension in dimensions:
             if dimension in customers.columns:
-                rows.extend(_levels(customers, dimension, spec))
+                rows.extend(_levels(customers, dimension, spec, least_customers))
         if "variant" in dimensions and "variant" in customers.columns:
             rows.extend(_subjects(customers, spec))
     if rows:
@@ -129,7 +135,7 @@ def shrink(
     return estimate, estimate - z * spread, estimate + z * spread
 
 
-def _levels(customers: pl.DataFrame, dimension: str, spec: LiftSpec) -> list[dict[str, Any]]:
+def _levels(customers: pl.DataFrame, dimension: str, spec: LiftSpec, least: int) -> list[dict[str, Any]]:
     level = pl.col(dimension).cast(pl.String)
     known = customers.with_columns(level.alias("level"))
     is_control = known["arm"] == CONTROL
@@ -141,7 +147,7 @@ def _levels(customers: pl.DataFrame, dimension: str, spec: LiftSpec) -> list[dic
         name: (*treated.get(name, (0, 0)), *(whole if is_subject else control.get(name, (0, 0))))
         for name in sorted({*treated, *(() if is_subject else control)})
     }
-    small = [name for name, (_, n, _, m) in counts.items() if n + (0 if is_subject else m) < _LEAST_CUSTOMERS]
+    small = [name for name, (_, n, _, m) in counts.items() if n + (0 if is_subject else m) < least]
     if small:
         merged = [counts.pop(name) for name in small]
         other = tuple(sum(values) for values in zip(*merged, strict=True))

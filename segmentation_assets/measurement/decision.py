@@ -100,7 +100,7 @@ def _decided(row: Mapping[str, Any], worthwhile: float | None) -> tuple[str, int
             f"{found} Even the upper end is less than the {_size(row, worthwhile)} that would pay for it: stop.{early}"
         )  # fmt: skip
     if low > 0:
-        return REPEAT, None, f"{found} The message caused it, not chance: repeat it.{early}"
+        return REPEAT, None, f"{found} Chance alone seldom does that: repeat it.{early}"
     return _open(row, found, worthwhile)
 
 

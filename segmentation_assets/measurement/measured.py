@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from segmentation_assets.measurement.breakdown import SEGMENT_SCHEMA, breakdown
+from segmentation_assets.measurement.breakdown import LEAST_CUSTOMERS, SEGMENT_SCHEMA, breakdown
 from segmentation_assets.measurement.decision import decide
 from segmentation_assets.measurement.lift import (
     RESULT_SCHEMA,
@@ -28,20 +28,23 @@ from segmentation_assets.measurement.pooled import POOLED_SCHEMA, pool_campaigns
 
 SENT, PAST = "sent", "past"
 NOT_STARTED, NO_RESULT = "not started", "no result"
-#: Today's stage is left out on purpose: an order in the window moves a customer to another one.
-DIMENSIONS = ("taste", "recency_before", "product", "variant")
+#: Segments are those of the plan: an order in the window moves a customer to another one, so that today's would tell
+#: buyers apart from others, not kinds of customers. Of past campaigns the plan is not known, and today's taste, which
+#: moves least, stands in with a note.
+DIMENSIONS = ("taste", "stage", "recency_before", "product", "variant")
 
 #: Columns of results.campaign_customers by the name that `lift` knows them under.
 _RENAMED = {
     "order_count": "orders", "margin_amount": "margin", "net_amount": "revenue", "taste_segment_id": "taste",
-    "product_id": "product",
+    "stage_segment_id": "stage", "product_id": "product",
 }  # fmt: skip
 _KEPT = (
     "customer_id", "arm", "variant", "is_buyer", "order_count", "net_amount", "margin_amount", "is_delivered",
-    "is_opened", "is_clicked", "is_unsubscribed", "is_complained", "is_bounced", "taste_segment_id", "recency_before",
-    "product_id",
+    "is_opened", "is_clicked", "is_unsubscribed", "is_complained", "is_bounced", "taste_segment_id",
+    "stage_segment_id", "recency_before", "product_id",
 )  # fmt: skip
 _GROWING = " The period grows with every campaign: the interval holds for one reading, on a day chosen beforehand."
+_TODAYS = " Tastes are those of today, not of the campaign's day: orders since may have moved buyers to another."
 _OUTCOMES = ("is_buyer", "orders", "margin", "revenue")
 
 
@@ -59,6 +62,7 @@ class MeasuredCampaign:
     is_aa: bool
     primary_metric: str | None
     control_share: float | None
+    hold_out_share: float | None
     treated_customers: int
     control_customers: int
     hold_out_customers: int
@@ -104,9 +108,17 @@ def outcomes_of(customers: pl.DataFrame, *, has_orders: bool) -> pl.DataFrame:
 
 
 def measure_campaign(
-    customers: pl.DataFrame, campaign: MeasuredCampaign, *, primary_metric: str = "buyers", has_orders: bool = True
+    customers: pl.DataFrame,
+    campaign: MeasuredCampaign,
+    *,
+    primary_metric: str = "buyers",
+    has_orders: bool = True,
+    minimum_cell: int = LEAST_CUSTOMERS,
 ) -> CampaignMeasure:
-    """One campaign's rows; `customers` are its rows of results.campaign_customers."""
+    """One campaign's rows; `customers` are its rows of results.campaign_customers.
+
+    Segments, products and subjects with fewer customers than `minimum_cell` are shown together.
+    """
     empty = pl.DataFrame(schema=dict(RESULT_SCHEMA)), pl.DataFrame(schema=dict(SEGMENT_SCHEMA))
     metric = campaign.primary_metric or primary_metric
     if campaign.elapsed_share <= 0:
@@ -118,11 +130,14 @@ def measure_campaign(
         # Whatever differs then was not caused by a message; pooled, it would only hide what others cause.
         sentence = f"No message left to any of the {campaign.treated_customers:,} treated, so none caused anything."
         return CampaignMeasure(*empty, _verdict(campaign, metric, NO_RESULT, sentence))
+    is_past = campaign.origin == PAST
+    if is_past:
+        customers = customers.with_columns(taste_segment_id="taste_segment_id_today")
     spec, known = campaign.spec(primary_metric), outcomes_of(customers, has_orders=has_orders)
     results = _as_told(campaign_lift(known, spec), campaign, customers)
-    segments = breakdown(known, spec, DIMENSIONS).with_columns(
-        note=pl.when(pl.col("dimension") == "taste")
-        .then(pl.concat_str(pl.col("note"), pl.lit(" Tastes are those of today, not of the campaign's day.")))
+    segments = breakdown(known, spec, DIMENSIONS, minimum_cell).with_columns(
+        note=pl.when((pl.col("dimension") == "taste") & pl.lit(is_past))
+        .then(pl.concat_str(pl.col("note"), pl.lit(_TODAYS)))
         .otherwise("note")
     )
     decided = decide(results).to_dicts()
@@ -152,8 +167,11 @@ def pooled_results(
         scopes += [(str(origin), results.filter(pl.col("origin") == origin)) for origin in origins]
     parts = [pool_campaigns(rows).with_columns(scope=pl.lit(scope)) for scope, rows in scopes]
     if hold_out.height and has_orders:
-        spec = LiftSpec("hold-out", primary_metric=cast("PrimaryMetric", primary_metric), is_counted_alike=True)
-        found = hold_out_lift(outcomes_of(hold_out, has_orders=True), spec)
+        compared, share, told = _one_share(hold_out)
+        spec = LiftSpec(
+            "hold-out", primary_metric=cast("PrimaryMetric", primary_metric), control_share=share, is_counted_alike=True
+        )
+        found = hold_out_lift(outcomes_of(compared, has_orders=True), spec)
         campaigns = results.filter(pl.col("origin") == SENT)["campaign_id"].n_unique()
         parts.append(
             found.select(
@@ -161,12 +179,29 @@ def pooled_results(
                 "relative_effect", "note",
             ).with_columns(
                 scope=pl.lit(SENT), method=pl.lit("hold_out"), campaigns=pl.lit(campaigns, dtype=pl.Int64()),
-                note=pl.concat_str(pl.col("note"), pl.lit(_GROWING)).str.strip_chars(),
+                note=pl.concat_str(pl.col("note"), pl.lit(told + _GROWING)).str.strip_chars(),
             )
         )  # fmt: skip
     schema = {"scope": pl.String(), **POOLED_SCHEMA}
     found = pl.concat([pl.DataFrame(schema=schema), *parts], how="diagonal")
     return found.select(list(schema)).sort("scope", "metric", "method")
+
+
+def _one_share(hold_out: pl.DataFrame) -> tuple[pl.DataFrame, float | None, str]:
+    """Those who were drawn at one share, the one most were drawn at; that share, and what to know about the others.
+
+    Where the setting was changed, those who came in earlier were held out at another share and counted for longer: all
+    together, the arms would differ by when people came in.
+    """
+    if "hold_out_share" not in hold_out.columns:
+        return hold_out, None, ""
+    sizes = hold_out.group_by("hold_out_share").len().sort("len", "hold_out_share", descending=True, nulls_last=True)
+    share = sizes["hold_out_share"][0]
+    kept = hold_out.filter(pl.col("hold_out_share").eq_missing(pl.lit(share, dtype=pl.Float64())))
+    if kept.height == hold_out.height:
+        return kept, share, ""
+    words = f" The share held out was changed: {hold_out.height - kept.height:,} customers who were drawn at another "
+    return kept, share, words + "one are left aside."
 
 
 def note_looks(kept: Mapping[str, Sequence[str]], running: Iterable[str], as_of: dt.date) -> dict[str, list[str]]:

@@ -30,6 +30,12 @@ POOLED_SCHEMA: Mapping[str, Any] = MappingProxyType(
 )  # fmt: skip
 
 
+#: Pooling again after each campaign and stopping where it looks good is wrong more often than one time in twenty.
+_READ_ANEW = (
+    " It is read anew with every campaign: the interval holds for one reading, after a number chosen beforehand."
+)
+
+
 @dataclass(frozen=True)
 class Pooled:
     """Fixed and random-effects means of the same effects. Numbers, or arrays over simulations."""
@@ -141,11 +147,11 @@ def pool_campaigns(results: pl.DataFrame, confidence: float = 0.95) -> pl.DataFr
 
 
 def _note(method: str, campaigns: int) -> str:
+    if method == "fixed" and campaigns == 1:
+        return "One campaign only: this is its own effect."
     if method == "fixed":
-        return f"Mean effect of these {campaigns} campaigns; holds also when they differ." if campaigns > 1 else (
-            "One campaign only: this is its own effect."
-        )  # fmt: skip
+        return f"Mean effect of these {campaigns} campaigns; holds also when they differ.{_READ_ANEW}"
     if campaigns == 1:
         return "One campaign says nothing about how campaigns differ, so there is no interval."
     few = f" With {campaigns} campaigns the interval is wide." if campaigns < 5 else ""
-    return f"What to expect of campaigns like these (Hartung-Knapp).{few}"
+    return f"What to expect of campaigns like these (Hartung-Knapp).{few}{_READ_ANEW}"

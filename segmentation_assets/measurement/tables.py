@@ -88,8 +88,9 @@ COLUMN_NOTES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "results/segment_results": {
             **_EFFECT_NOTES,
-            "dimension": "taste (of today), recency_before, product, variant, or subject (the arms with each other).",
-            "level": "The taste segment, recency, product or subject arm; (other) for small ones together.",
+            "dimension": "taste and stage (when the campaign was planned; of past campaigns today's taste alone), "
+            "recency_before, product, variant, or subject (the arms with each other).",
+            "level": "The segment, recency, product or subject arm; (other) for small ones together.",
             "level_name": "The level in words.",
             "shrunk_effect": "The effect drawn toward the campaign's, as far as chance alone could explain the gap.",
             "shrunk_low": "Lower end of its 95 % interval.",

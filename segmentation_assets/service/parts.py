@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 
 from segmentation_assets.delivery.clock import Clock, system_clock
 from segmentation_assets.delivery.events import network_hash, user_agent_family
@@ -123,9 +124,10 @@ class Service:
             if self.lost.bit_count() == 1:  # the 1st, 2nd, 4th, 8th: a full disk must not fill the log
                 logger.error("%s Opens and clicks not kept so far: %d.", error, self.lost)
 
-    def who(self, peer: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    def who(self, peer: str, headers: Headers) -> tuple[str, str]:
         """Family of the user agent and keyed hash of the network of whoever asks."""
-        address = self._client(peer, headers.get("x-forwarded-for", ""))
+        # A proxy may add a header of its own below one that the client wrote: all of them are one list.
+        address = self._client(peer, ",".join(headers.getlist("x-forwarded-for")))
         return user_agent_family(headers.get("user-agent", "")), network_hash(self.parts.key, address)
 
     def _client(self, peer: str, forwarded: str) -> str:

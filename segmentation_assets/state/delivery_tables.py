@@ -58,12 +58,12 @@ def _campaigns(session: Session) -> pl.DataFrame:
     schema: dict[str, pl.DataType] = {
         "campaign_id": _TEXT, "name": _TEXT, "status": _TEXT, "primary_metric": _TEXT, "window_days": _NUMBER,
         "control_share": pl.Float64(), "is_aa": pl.Boolean(), "starts_at": _MOMENT, "not_after": _MOMENT,
-        "product_ids": _TEXT,
+        "product_ids": _TEXT, "hold_out_share": pl.Float64(),
     }  # fmt: skip
     rows = [
         (
             row.campaign_id, row.name, row.status, row.primary_metric, row.window_days, row.control_share, row.is_aa,
-            row.starts_at, row.not_after, ",".join(_products(row.content, row.counts)),
+            row.starts_at, row.not_after, ",".join(_products(row.content, row.counts)), _hold_out_share(row.counts),
         )
         for row in session.scalars(select(Campaign).order_by(Campaign.campaign_id))
     ]  # fmt: skip
@@ -78,14 +78,21 @@ def _products(content: Any, counts: Any) -> list[str]:
     return [str(product_id) for product_id in own]
 
 
+def _hold_out_share(counts: Any) -> float | None:
+    """The share drawn for the hold-out; None for campaigns that were approved before it was kept."""
+    share = counts.get("hold_out_share") if isinstance(counts, Mapping) else None
+    return None if share is None else float(share)
+
+
 def _sends(session: Session) -> pl.DataFrame:
     query = select(
         Send.send_id, Send.campaign_id, Send.customer_id, Send.arm, Send.variant, Send.status, Send.reason,
-        Send.finished_at, Send.tries, Send.smtp_code, Send.product_ids,
+        Send.finished_at, Send.tries, Send.smtp_code, Send.product_ids, Send.taste_segment_id, Send.stage_segment_id,
     )  # fmt: skip
     schema: dict[str, pl.DataType] = {
         "send_id": _TEXT, "campaign_id": _TEXT, "customer_id": _TEXT, "arm": _TEXT, "variant": _TEXT, "status": _TEXT,
         "reason": _TEXT, "finished_at": _MOMENT, "tries": _NUMBER, "smtp_code": _NUMBER, "product_ids": _TEXT,
+        "taste_segment_id": _TEXT, "stage_segment_id": _TEXT,
     }  # fmt: skip
     return _frame(session, query, schema, "campaign_id", "customer_id")
 

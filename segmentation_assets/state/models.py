@@ -286,6 +286,8 @@ class Send(Base):
     reason: Mapped[str]
     timezone: Mapped[str]
     product_ids: Mapped[str]
+    taste_segment_id: Mapped[str] = mapped_column(server_default="")
+    stage_segment_id: Mapped[str] = mapped_column(server_default="")
     tries: Mapped[int]
     next_try_at: Mapped[dt.datetime] = mapped_column(DateTime)
     not_after: Mapped[dt.datetime] = mapped_column(DateTime)

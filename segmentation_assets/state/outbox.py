@@ -39,7 +39,10 @@ class OutboxError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class NewSend:
-    """A row to fill in. Treated rows wait for `next_try_at`; the others are ghosts, finished at once."""
+    """A row to fill in. Treated rows wait for `next_try_at`; the others are ghosts, finished at once.
+
+    The segments are those of the plan, empty where the customer had none.
+    """
 
     send_id: str
     customer_id: str
@@ -49,6 +52,8 @@ class NewSend:
     product_ids: str
     next_try_at: dt.datetime
     not_after: dt.datetime
+    taste_segment_id: str = ""
+    stage_segment_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +163,8 @@ def _filled(
     return {
         "send_id": row.send_id, "campaign_id": campaign_id, "customer_id": row.customer_id, "arm": row.arm,
         "variant": "" if is_ghost else row.variant, "status": "ghost" if is_ghost else "pending", "reason": "",
-        "timezone": row.timezone, "product_ids": row.product_ids, "tries": 0,
+        "timezone": row.timezone, "product_ids": row.product_ids, "taste_segment_id": row.taste_segment_id,
+        "stage_segment_id": row.stage_segment_id, "tries": 0,
         "next_try_at": moment(row.next_try_at), "not_after": moment(row.not_after), "claimed_by": "",
         "finished_at": moment(now) if is_ghost else None, "smtp_code": None, "smtp_reply": "", "address_hash": "",
     }  # fmt: skip

@@ -136,8 +136,8 @@ def campaigns_of(store: StateStore, send_ids: Collection[str]) -> list[str]:
 def replace_customer(store: StateStore, customer_id: str, customer_hash: str) -> dict[str, int]:
     """Put the hash in the customer's place wherever the store names them; returns the rows changed, by table.
 
-    What a mail server replied may name the address, so it goes; products and time zone describe the person. In SQLite
-    what was there before is overwritten, and its log of changes goes when the last process closes the file.
+    What a mail server replied may name the address, so it goes; products, segments and time zone describe the person.
+    In SQLite what was there before is overwritten, and its log of changes goes when the last process closes the file.
     """
     with store.session(write=True) as session:
         if session.connection().dialect.name == "sqlite":
@@ -146,7 +146,14 @@ def replace_customer(store: StateStore, customer_id: str, customer_hash: str) ->
             session,
             update(Send)
             .where(Send.customer_id.in_([customer_id, customer_hash]))
-            .values(customer_id=customer_hash, smtp_reply="", timezone="", product_ids=""),
+            .values(
+                customer_id=customer_hash,
+                smtp_reply="",
+                timezone="",
+                product_ids="",
+                taste_segment_id="",
+                stage_segment_id="",
+            ),
         )
         events = _rows(
             session, update(SendEvent).where(SendEvent.customer_id == customer_id).values(customer_id=customer_hash)

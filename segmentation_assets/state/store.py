@@ -30,7 +30,7 @@ from segmentation_assets.state.models import (
 )
 
 #: Revisions this version of the package knows, oldest first. A store at any other revision is from a newer one.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 BUSY_SECONDS = 30.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -2,7 +2,7 @@
 
 The data reach to 31 July 2026. `summer` began on 1 July at nine and counted orders for 14 days: ann bought in it and
 clicked, ben's message bounced, cem's never left, dot bought an hour too late; eva and fay were left out and eva bought,
-gus is left out of everything and bought.
+gus is left out of everything and bought. All were of the taste Coffee when it was planned; fay has moved to Tea since.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ insert into clean.campaign_responses (response_id, campaign_id, customer_id, kin
     ('R2', 'K1', 'eva', 'unsubscribe', timestamp '2026-05-02 09:00'),
     ('R3', 'K1', 'eva', 'open', timestamp '2026-06-02 09:00');
 insert into delivery.campaigns values ('summer', 'Summer', 'sent', 'buyers', 14, 0.25, false,
-    timestamp '2026-07-01 09:00', timestamp '2026-07-03 20:00', 'P1,P2');
+    timestamp '2026-07-01 09:00', timestamp '2026-07-03 20:00', 'P1,P2', 0.25);
 insert into delivery.sends values
-    ('s-ann', 'summer', 'ann', 'treated', 'A', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, 'P2'),
-    ('s-ben', 'summer', 'ben', 'treated', 'B', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, ''),
-    ('s-cem', 'summer', 'cem', 'treated', 'A', 'failed', '5.1.1', timestamp '2026-07-01 09:00', 1, 550, ''),
-    ('s-dot', 'summer', 'dot', 'treated', 'B', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, ''),
-    ('s-eva', 'summer', 'eva', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, 'P2'),
-    ('s-fay', 'summer', 'fay', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, ''),
-    ('s-gus', 'summer', 'gus', 'hold_out', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, '');
+    ('s-ann', 'summer', 'ann', 'treated', 'A', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, 'P2', 'T1', 'S1'),
+    ('s-ben', 'summer', 'ben', 'treated', 'B', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, '', 'T1', 'S2'),
+    ('s-cem', 'summer', 'cem', 'treated', 'A', 'failed', '5.1.1', timestamp '2026-07-01 09:00', 1, 550, '', 'T1', 'S1'),
+    ('s-dot', 'summer', 'dot', 'treated', 'B', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, '', 'T1', 'S2'),
+    ('s-eva', 'summer', 'eva', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, 'P2', 'T1', 'S1'),
+    ('s-fay', 'summer', 'fay', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, '', 'T1', 'S2'),
+    ('s-gus', 'summer', 'gus', 'hold_out', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, '', 'T1', 'S1');
 insert into delivery.events values
     ('e1', 's-ann', 'summer', 'ann', 'click', timestamp '2026-07-02 10:00', 0, 'link', 'GET', 'browser_mobile', 'n1'),
     ('e2', 's-dot', 'summer', 'dot', 'click', timestamp '2026-07-01 09:01', 1, 'link', 'GET', 'script', 'n2'),
@@ -64,6 +64,7 @@ insert into features.order_lines values
     ('L9', 'O8', 'gus', 'P1', timestamp '2026-07-20 12:00', 1, 10), ('L10', 'O9', 'gus', 'P1', timestamp '2026-07-06 12:00', 1, 10);
 insert into segments.customer_segments values ('ann', 'S1', 'T1'), ('eva', 'S1', 'T1'), ('fay', 'S2', 'T2');
 insert into segments.taste_model values ('T1', 'Coffee'), ('T2', 'Tea');
+insert into segments.stage_model values ('S1', 'Loyal'), ('S2', 'Lapsing');
 """  # noqa: E501 - one line per row
 
 
@@ -81,7 +82,8 @@ def make_tables(con: duckdb.DuckDBPyConnection) -> None:
         "create table features.order_lines (order_item_id varchar, order_id varchar, customer_id varchar, "
         "product_id varchar, ordered_at timestamp, quantity decimal(18, 3), net_amount decimal(18, 4)); "
         "create table segments.customer_segments (customer_id varchar, stage_segment_id varchar, "
-        "taste_segment_id varchar); create table segments.taste_model (segment_id varchar, name varchar)"
+        "taste_segment_id varchar); create table segments.taste_model (segment_id varchar, name varchar); "
+        "create table segments.stage_model (segment_id varchar, name varchar)"
     )
 
 

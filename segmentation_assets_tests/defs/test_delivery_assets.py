@@ -147,7 +147,8 @@ def test_without_any_campaign_the_mirrors_are_empty_tables_with_their_columns(ho
 
 def test_the_mirrors_hold_what_the_state_store_holds_and_no_hash_of_an_address(home: Home) -> None:
     remember(
-        home, a_campaign("old", counts={"product_ids": ["P1"]}), a_campaign("older"), a_send("s2", "ben"),
+        home, a_campaign("old", counts={"product_ids": ["P1"], "hold_out_share": 0.05}), a_campaign("older"),
+        a_send("s2", "ben"),
         ghost("s1", "ann"), an_event("e1", "s2", "ben", "click", NOW),
         Suppression(address_hash="hash-of-dot", customer_id="dot", kind="complaint", source="webhook",
                     campaign_id="old", created_at=NOW),
@@ -158,7 +159,9 @@ def test_the_mirrors_hold_what_the_state_store_holds_and_no_hash_of_an_address(h
     )  # fmt: skip
     result = materialise(home, delivery.mirrors)
     assert result.success and all(check.passed for check in result.get_asset_check_evaluations())
-    assert rows(home, "select campaign_id, product_ids from delivery.campaigns") == [("old", "P1"), ("older", "P1,P2")]
+    assert rows(home, "select campaign_id, product_ids, hold_out_share from delivery.campaigns") == [
+        ("old", "P1", 0.05), ("older", "P1,P2", None)
+    ]  # fmt: skip
     assert rows(home, "select send_id, arm, status, finished_at, smtp_code from delivery.sends") == [
         ("s1", "control", "ghost", NOW, None), ("s2", "treated", "sent", NOW, 250)
     ]  # fmt: skip

@@ -41,7 +41,7 @@ def _labels(events: Sequence[Event], *, method: str = "GET", source: str = "link
             con.execute(f"create table delivery.{name} ({columns})")
         for message in sorted({event[0] for event in events}):
             con.execute(
-                "insert into delivery.sends values (?, 'k', ?, 'treated', 'A', 'sent', '', ?, 1, 250, '')",
+                "insert into delivery.sends values (?, 'k', ?, 'treated', 'A', 'sent', '', ?, 1, 250, '', '', '')",
                 [message, message, SENT],
             )
         for number, (message, kind, seconds, link, agent, network) in enumerate(events):
@@ -196,7 +196,8 @@ def test_a_flood_of_requests_for_one_message_is_a_machine_s() -> None:
             columns = ", ".join(f"{column} {kind}" for column, kind in TABLE_TYPES[f"delivery/{name}"].items())
             con.execute(f"create table delivery.{name} ({columns})")
         con.execute(
-            "insert into delivery.sends values ('m', 'k', 'm', 'treated', 'A', 'sent', '', ?, 1, 250, '')", [SENT]
+            "insert into delivery.sends values ('m', 'k', 'm', 'treated', 'A', 'sent', '', ?, 1, 250, '', '', '')",
+            [SENT],
         )
         for kind in ("open", "click"):
             con.execute(

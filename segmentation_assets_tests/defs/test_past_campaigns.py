@@ -53,6 +53,58 @@ def test_arms_are_as_assigned_and_orders_count_in_the_window_only(shop: duckdb.D
     ]  # fmt: skip
 
 
+def test_an_order_counts_from_the_first_moment_of_the_window_to_the_one_before_its_end(
+    shop: duckdb.DuckDBPyConnection,
+) -> None:
+    shop.execute("insert into features.order_lines values "
+                 "('M1', 'Q1', 'ben', 'P1', timestamp '2026-07-01 09:00', 1, 10), "
+                 "('M2', 'Q2', 'cem', 'P1', timestamp '2026-07-15 09:00', 1, 10), "
+                 "('M3', 'Q3', 'fay', 'P1', timestamp '2026-07-01 09:00', 1, 10), "
+                 "('M4', 'Q4', 'eva', 'P1', timestamp '2026-07-15 09:00', 1, 10)")  # fmt: skip
+    build(shop)
+    found = dict(_rows(shop, "select customer_id, order_count from results.campaign_customers "
+                             "where campaign_id = 'summer'"))  # fmt: skip
+    assert (found["ben"], found["cem"], found["fay"], found["eva"]) == (1, 0, 1, 1)
+    assert dict(_rows(shop, "select customer_id, recency_before from results.campaign_customers "
+                            "where campaign_id = 'summer'"))["cem"] == "no order before"  # fmt: skip
+
+
+def test_segments_are_those_of_the_plan_and_todays_stand_beside_them(shop: duckdb.DuckDBPyConnection) -> None:
+    query = (
+        "select customer_id, taste_segment_id, stage_segment_id, taste_segment_id_today "
+        "from results.campaign_customers where customer_id in ('eva', 'fay') and campaign_id = '{}'"
+    )
+    assert _rows(shop, query.format("summer")) == [("eva", "T1", "S1", "T1"), ("fay", "T1", "S2", "T2")]
+    assert _rows(shop, query.format("K1")) == [("eva", None, None, "T1")]
+    shop.execute(
+        "update delivery.sends set taste_segment_id = '', stage_segment_id = ''"
+    )  # begun before they were kept
+    build(shop)
+    assert _rows(shop, query.format("summer")) == [("eva", None, None, "T1"), ("fay", None, None, "T2")]
+
+
+def test_a_campaign_keeps_what_it_was_planned_with(shop: duckdb.DuckDBPyConnection) -> None:
+    query = "select control_share, hold_out_share, primary_metric from results.measured_campaigns order by campaign_id"
+    assert _rows(shop, query) == [(None, None, None), (None, None, None), (0.25, 0.25, "buyers")]
+    shop.execute("update delivery.campaigns set control_share = 0, hold_out_share = null")
+    build(shop)
+    assert _rows(shop, query)[2] == (None, None, "buyers")
+
+
+def test_a_message_of_which_nobody_knows_whether_it_left_counts_as_left(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("update delivery.sends set status = 'uncertain' where customer_id = 'cem'")
+    build(shop)
+    assert _rows(shop, "select sent_customers from results.measured_campaigns where campaign_id = 'summer'") == [(4,)]
+
+
+def test_a_robots_click_is_no_sign_that_a_bounced_message_arrived(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("insert into delivery.events values ('e8', 's-ben', 'summer', 'ben', 'click', "
+                 "timestamp '2026-07-01 09:01', 0, 'link', 'GET', 'security_scanner', 'n9')")  # fmt: skip
+    build(shop)
+    assert _rows(shop, "select is_delivered, is_bounced from results.campaign_customers where campaign_id = 'summer' "
+                       "and customer_id = 'ben'") == [(False, True)]  # fmt: skip
+
+
 def test_what_became_of_messages_is_told_without_robots(shop: duckdb.DuckDBPyConnection) -> None:
     assert _rows(shop, "select customer_id, is_delivered, is_opened, is_clicked, is_unsubscribed, is_bounced, variant, "
                        "product_id from results.campaign_customers where campaign_id = 'summer'") == [
@@ -83,6 +135,14 @@ def test_recency_is_that_of_the_day_the_campaign_began(shop: duckdb.DuckDBPyConn
     assert found["summer ben"] == "ordered in the 90 days before"
     assert found["K1 ben"] == "ordered over a year before"
     assert found["summer fay"] == "ordered in the 90 days before"
+    assert found["summer ann"] == "no order before"  # she bought in the window alone
+    for days, words in ((90, "ordered in the 90 days before"), (91, "ordered 91 to 365 days before"),
+                        (365, "ordered 91 to 365 days before"), (366, "ordered over a year before")):  # fmt: skip
+        shop.execute("update features.order_lines set ordered_at = timestamp '2026-07-01 08:00' - to_days(?) "
+                     "where customer_id = 'fay'", [days])  # fmt: skip
+        build(shop)
+        assert _rows(shop, "select recency_before from results.campaign_customers where campaign_id = 'summer' "
+                           "and customer_id = 'fay'") == [(words,)]  # fmt: skip
 
 
 def test_without_any_cost_the_margin_is_not_known(shop: duckdb.DuckDBPyConnection) -> None:
@@ -103,10 +163,15 @@ def test_what_the_source_tells_later_of_a_campaign_sent_from_here_makes_no_secon
 ) -> None:
     shop.execute("insert into clean.campaigns (campaign_id, starts_on) values ('summer', date '2026-07-01')")
     shop.execute("insert into clean.campaign_contacts values ('summer', 'ann', 'treated', timestamp '2026-07-01')")
+    shop.execute("insert into clean.campaign_responses (response_id, campaign_id, customer_id, kind, occurred_at) "
+                 "values ('R8', 'summer', 'ben', 'click', timestamp '2026-07-02 09:00')")  # fmt: skip
     build(shop)
     assert _rows(shop, "select origin from results.measured_campaigns where campaign_id = 'summer'") == [("sent",)]
     assert _rows(shop, "select count(*) from results.campaign_customers where campaign_id = 'summer'") == [(7,)]
-    assert _rows(shop, "select messages_since_click from features.engagement where customer_id = 'ann'") == [(0,)]
+    assert _rows(shop, "select messages_last_90_days, messages_since_click from features.engagement "
+                       "where customer_id = 'ann'") == [(1, 0)]  # fmt: skip
+    # The provider's clicks of it count robots; what was heard here does not.
+    assert _rows(shop, "select days_since_click from features.engagement where customer_id = 'ben'") == [(None,)]
 
 
 def test_the_hold_out_counts_from_the_first_campaign_to_the_end_of_the_last(shop: duckdb.DuckDBPyConnection) -> None:
@@ -120,18 +185,66 @@ def test_the_hold_out_counts_from_the_first_campaign_to_the_end_of_the_last(shop
 
 def test_a_hold_out_that_began_later_counts_from_its_first_campaign(shop: duckdb.DuckDBPyConnection) -> None:
     # gus was written to in summer, when nobody was held out; everybody else of summer has nobody beside them.
+    shop.execute("update delivery.campaigns set hold_out_share = 0")
     shop.execute("update delivery.sends set arm = 'treated', variant = 'A', status = 'sent' where customer_id = 'gus'")
     shop.execute("insert into delivery.campaigns values ('late', 'Late', 'sent', 'buyers', 14, 0.25, false, "
-                 "timestamp '2026-07-16 09:00', timestamp '2026-07-18 20:00', 'P1')")  # fmt: skip
+                 "timestamp '2026-07-16 09:00', timestamp '2026-07-18 20:00', 'P1', null)")  # fmt: skip
     shop.execute("insert into delivery.sends values "
-                 "('l-gus', 'late', 'gus', 'hold_out', '', 'ghost', '', timestamp '2026-07-16 09:00', 0, null, ''), "
-                 "('l-hal', 'late', 'hal', 'treated', 'A', 'sent', '', timestamp '2026-07-16 09:00', 1, 250, '')"
+                 "('l-gus', 'late', 'gus', 'hold_out', '', 'ghost', '', timestamp '2026-07-16 09:00', 0, null, "
+                 "'', '', ''), ('l-hal', 'late', 'hal', 'treated', 'A', 'sent', '', timestamp '2026-07-16 09:00', 1, "
+                 "250, '', '', '')"
                  )  # fmt: skip
     build(shop)
     begun = dt.datetime(2026, 7, 16, 9)
     assert _rows(shop, "select customer_id, arm, entered_at, order_count from results.hold_out_customers") == [
         ("gus", "hold_out", begun, 1), ("hal", "treated", begun, 0)
     ]  # fmt: skip
+
+
+_MORE = (
+    "insert into delivery.campaigns values ('{0}', 'More', 'sent', 'buyers', 14, 0.25, {1}, timestamp '{2} 09:00', "
+    "timestamp '2026-12-31 20:00', 'P1', 0.25); insert into delivery.sends values "
+    "('{0}-gus', '{0}', 'gus', '{3}', '', 'ghost', '', timestamp '{2} 09:00', 0, null, '', '', ''), "
+    "('{0}-hal', '{0}', 'hal', 'hold_out', '', 'ghost', '', timestamp '{2} 09:00', 0, null, '', '', ''), "
+    "('{0}-ann', '{0}', 'ann', 'treated', 'A', 'sent', '', timestamp '{2} 09:00', 1, 250, '', '', '')"
+)
+
+
+def test_a_customer_counts_in_the_arm_and_from_the_start_of_their_first_campaign(
+    shop: duckdb.DuckDBPyConnection,
+) -> None:
+    shop.execute(_MORE.format("late", "false", "2026-07-16", "treated"))
+    build(shop)
+    found = {row[0]: row[1:] for row in _rows(
+        shop, "select customer_id, arm, entered_at, order_count, hold_out_share from results.hold_out_customers"
+    )}  # fmt: skip
+    begun, later = dt.datetime(2026, 7, 1, 9), dt.datetime(2026, 7, 16, 9)
+    assert found["gus"] == ("hold_out", begun, 2, 0.25)  # the period goes on to the end of the later campaign
+    assert found["ann"] == ("treated", begun, 2, 0.25)
+    assert found["hal"] == ("hold_out", later, 0, 0.25)
+
+
+@pytest.mark.parametrize(("is_aa", "day"), [("true", "2026-07-16"), ("false", "2026-08-05")])
+def test_trials_and_campaigns_to_come_neither_bring_customers_nor_make_the_period_longer(
+    shop: duckdb.DuckDBPyConnection, is_aa: str, day: str
+) -> None:
+    before = _rows(shop, "from results.hold_out_customers")
+    shop.execute(_MORE.format("more", is_aa, day, "hold_out"))
+    shop.execute("insert into features.order_lines values "
+                 "('M1', 'Q1', 'gus', 'P1', timestamp '2026-07-31 12:00', 1, 10)")  # fmt: skip
+    build(shop)
+    assert _rows(shop, "from results.hold_out_customers") == before
+
+
+def test_a_small_campaign_counts_also_where_chance_held_nobody_out(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute(_MORE.format("small", "false", "2026-07-02", "treated"))
+    shop.execute("update delivery.sends set arm = 'treated' where campaign_id = 'small'")
+    build(shop)
+    query = "select arm, entered_at from results.hold_out_customers where customer_id = 'hal'"
+    assert _rows(shop, query) == [("treated", dt.datetime(2026, 7, 2, 9))]
+    shop.execute("update delivery.campaigns set hold_out_share = null")  # not kept: then it may have had no hold-out
+    build(shop)
+    assert _rows(shop, query) == []
 
 
 def test_a_campaign_begun_late_is_measured_from_then_for_both_arms(shop: duckdb.DuckDBPyConnection) -> None:
@@ -183,6 +296,39 @@ def test_engagement_knows_nothing_after_the_as_of_date(shop: duckdb.DuckDBPyConn
                        "from features.engagement where messages_last_90_days > 0 or is_unsubscribed") == [
         ("ann", 1, 1, False), ("eva", 1, 0, False)
     ]  # fmt: skip
+
+
+def test_engagement_looks_back_90_and_365_days_and_at_people_alone(shop: duckdb.DuckDBPyConnection) -> None:
+    query = (
+        "select messages_last_90_days, clicks_last_90_days, clicks_last_365_days, messages_since_click "
+        "from features.engagement where customer_id = '{}'"
+    )
+    build(shop, dt.date(2026, 9, 28))  # the 90th day is 1 July
+    assert _rows(shop, query.format("ann")) == [(1, 1, 2, 0)]
+    build(shop, dt.date(2026, 9, 29))
+    assert _rows(shop, query.format("ann")) == [(0, 1, 2, 0)]
+    build(shop, dt.date(2027, 7, 1))  # the 365th day is 2 July 2026
+    assert _rows(shop, query.format("ann")) == [(0, 0, 1, 0)]
+    build(shop, dt.date(2027, 7, 2))
+    assert _rows(shop, query.format("ann")) == [(0, 0, 0, 0)]
+    shop.execute("delete from delivery.events where event_id = 'e5'")  # the click by hand: the script's is left
+    build(shop)
+    assert _rows(shop, query.format("dot")) == [(1, 0, 0, 1)]
+    # A message sent in the very moment of the click is no further one.
+    shop.execute("update delivery.sends set finished_at = timestamp '2026-07-02 10:00' where customer_id = 'ann'")
+    build(shop)
+    assert _rows(shop, query.format("ann")) == [(1, 1, 2, 0)]
+
+
+def test_who_may_not_be_profiled_has_no_engagement_and_ghosts_are_no_messages(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("update features.reachability set is_opted_out = true where customer_id = 'ann'")
+    build(shop)
+    query = "select messages_last_90_days from features.engagement where customer_id = '{}'"
+    assert _rows(shop, query.format("ann")) == []
+    assert _rows(shop, query.format("fay")) == [(0,)]
+    shop.execute("delete from clean.campaign_contacts where arm = 'treated'")
+    build(shop)  # whom a past campaign left out got no message of it
+    assert _rows(shop, "select days_since_message from features.engagement where customer_id = 'ben'") == [(30,)]
 
 
 def test_a_shop_without_any_campaign_has_empty_results(shop: duckdb.DuckDBPyConnection) -> None:

@@ -129,7 +129,8 @@ def plan_tables(world: World) -> dict[str, pl.DataFrame]:
         {
             "customer_id": f"C{number:02}", "campaign_id": LOYAL, "decision": decision,
             "reason": "no_consent" if decision == "excluded" else decision, "variant": variant, "product_ids": own,
-            "timezone": "UTC", "not_before": NOW, "not_after": world.not_after,
+            "timezone": "UTC", "not_before": NOW, "not_after": world.not_after, "taste_segment_id": "T1",
+            "stage_segment_id": "S1",
         }
         for number, (decision, variant, own) in enumerate(world.plan, start=1)
         if world.has_plan
@@ -147,7 +148,7 @@ def plan_tables(world: World) -> dict[str, pl.DataFrame]:
             **{f"{name}_customers": number for name, number in counts.items()}, "elsewhere_customers": 2,
             "control_share": 0.1, "base_rate": 0.02, "smallest_detectable_effect": 0.05, "detectable_lift": 2.5,
             "control_cost_amount": 36.35, "audience_digest": bound,
-            "sentence": f"{counts['send']} are written to and {counts['control']} left out.",
+            "sentence": f"{counts['send']} are written to and {counts['control']} left out.", "hold_out_share": 0.05,
         }
     ]  # fmt: skip
     reasons = [

@@ -40,29 +40,30 @@ insert into delivery.send_rules values (1, 7, 8, 90, 21, 8, 'UTC', 0.1, 0.0);
 insert into delivery.plan select c.customer_id, if(m.expected_products >= 1, 'K', null),
     case when c.customer_id = 'C39' or m.expected_products < 1 then 'excluded'
         when c.customer_id in ('C1', 'C10') then 'control' else 'send' end as decision, null, '', 'Europe/Berlin',
-    null, null, '' from clean.customers c join campaigns.audience_members m using (customer_id);
+    null, null, '', m.taste_segment_id, m.stage_segment_id
+    from clean.customers c join campaigns.audience_members m using (customer_id);
 update delivery.plan set
     reason = if(decision = 'excluded', if(campaign_id is null, 'no_campaign', 'no_consent'), decision),
     variant = if(decision = 'send', 'A', ''), product_ids = if(decision = 'excluded', '', 'P3,P4,P5'),
     not_before = if(decision = 'excluded', null, timestamp '2026-07-01 06:00'),
     not_after = if(decision = 'excluded', null, timestamp '2026-07-14 22:00');
 insert into delivery.campaign_plans select 'K', 'Name', timestamp '2026-07-01', timestamp '2026-07-15', 31, 28, 2, 0, 1,
-    0, 0.1, 0.05, 0.2, 4.0, 1.5, repeat('a', 64), 'Nothing can be found.';
+    0, 0.1, 0.05, 0.2, 4.0, 1.5, repeat('a', 64), 'Nothing can be found.', 0.0;
 insert into delivery.plan_reasons select campaign_id, decision, reason, 'A sentence.', count(*) from delivery.plan
     group by all;
 create table delivery.contact_history as select 'C2' as customer_id, 0 as messages_in_cap,
     timestamp '2026-06-01 09:00' as last_message_at, 1 as messages_since_click, null::timestamp as last_click_at,
     'K' as present_campaign_id, 1 as present_messages;
 insert into delivery.campaigns values
-    ('K', 'Name', 'sending', 'buyers', 14, 0.1, false, timestamp '2026-07-01', timestamp '2026-07-15', 'P1,P2'),
-    ('A', 'Trial', 'sent', 'buyers', 14, 0.5, true, timestamp '2026-05-01', timestamp '2026-05-15', 'P1');
+    ('K', 'Name', 'sending', 'buyers', 14, 0.1, false, timestamp '2026-07-01', timestamp '2026-07-15', 'P1,P2', 0.0),
+    ('A', 'Trial', 'sent', 'buyers', 14, 0.5, true, timestamp '2026-05-01', timestamp '2026-05-15', 'P1', 0.0);
 insert into delivery.sends values
-    ('s1', 'K', 'C2', 'treated', 'A', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, ''),
-    ('s2', 'K', 'C1', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, ''),
-    ('s3', 'K', 'C3', 'treated', 'B', 'pending', '', null, 0, null, ''),
-    ('s4', 'K', 'C4', 'treated', 'A', 'failed', 'refused', timestamp '2026-07-01 09:01', 1, 550, ''),
-    ('s5', 'A', 'C5', 'treated', 'A', 'ghost', '', timestamp '2026-05-01 09:00', 0, null, ''),
-    ('s6', 'A', 'C2', 'hold_out', '', 'ghost', '', timestamp '2026-05-01 09:00', 0, null, '');
+    ('s1', 'K', 'C2', 'treated', 'A', 'sent', '', timestamp '2026-07-01 09:00', 1, 250, '', 'T1', 'S1'),
+    ('s2', 'K', 'C1', 'control', '', 'ghost', '', timestamp '2026-07-01 09:00', 0, null, '', 'T1', 'S1'),
+    ('s3', 'K', 'C3', 'treated', 'B', 'pending', '', null, 0, null, '', 'T1', 'S1'),
+    ('s4', 'K', 'C4', 'treated', 'A', 'failed', 'refused', timestamp '2026-07-01 09:01', 1, 550, '', 'T1', 'S1'),
+    ('s5', 'A', 'C5', 'treated', 'A', 'ghost', '', timestamp '2026-05-01 09:00', 0, null, '', 'T1', 'S1'),
+    ('s6', 'A', 'C2', 'hold_out', '', 'ghost', '', timestamp '2026-05-01 09:00', 0, null, '', 'T1', 'S1');
 insert into delivery.events values
     ('e1', 's1', 'K', 'C2', 'open', timestamp '2026-07-01 10:00', null, 'pixel', 'GET', 'browser_mobile', 'n1'),
     ('e2', 's1', 'K', 'C2', 'click', timestamp '2026-07-01 10:01', 1, 'link', 'GET', 'browser_mobile', 'n1');

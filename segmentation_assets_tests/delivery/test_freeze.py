@@ -160,6 +160,7 @@ def test_the_plan_has_its_reasons_and_reconciles() -> None:
     assert told["audience"] == told["send"] + told["control"] + told["hold_out"] + told["excluded"] == 10
     assert sum(reason.customers for reason in plan.reasons) == plan.audience_customers
     assert told["reasons"]["excluded: no_consent"] == 2
+    assert told["hold_out_share"] == 0.05
     assert [(row.reason, row.customers) for row in others] == [("no_campaign", 1)]
 
 

@@ -149,6 +149,15 @@ def test_a_token_with_any_one_character_changed_is_forged(signer: TokenSigner) -
     assert not [one for one in forged if signer.read(one, TokenKind.CLICK) is not None]
 
 
+def test_no_token_can_be_made_into_one_of_another_kind(signer: TokenSigner) -> None:
+    # Whoever has the pixel of a message must not be able to unsubscribe with it: the signature is of the kind as well.
+    for kind in TokenKind:
+        raw = base64.urlsafe_b64decode(signer.make(kind, send_id("summer", "C1")) + "==")
+        for other in set(TokenKind) - {kind}:
+            turned = base64.urlsafe_b64encode(bytes([other]) + raw[1:]).rstrip(b"=").decode()
+            assert signer.read(turned, other) is None
+
+
 @pytest.mark.parametrize(
     "text", ["", "a", "é" * 42, "=" * 42, "A" * 41, "A" * 43, "A" * 42, " " + "A" * 41, "A" * 41 + "\n"]
 )
@@ -227,3 +236,15 @@ def test_time_goes_forward_only_and_only_once_it_was_read(store: StateStore) -> 
     open_clock(store, "synthetic", dt.date(2026, 6, 30))
     with pytest.raises(ValueError, match=told):
         let_time_pass(store, dt.timedelta(days=-1))
+
+
+def test_a_key_of_another_length_is_none(tmp_path: Path, store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENV_KEY, base64.b64encode(b"a" * 16).decode())
+    with pytest.raises(KeyMismatchError, match=rf"^{ENV_KEY} holds no key: 32 bytes in base64 are expected\.$"):
+        open_key(tmp_path / "secret.key", store)
+
+
+def test_the_tokens_of_a_sample_are_good_for_nothing() -> None:
+    key, one = SecretKey(bytes(32)), send_id("summer", "C1")
+    sample = TokenSigner(key.for_samples()).make(TokenKind.UNSUBSCRIBE, one)
+    assert TokenSigner(key).read(sample, TokenKind.UNSUBSCRIBE) is None

@@ -26,6 +26,7 @@ from segmentation_assets.delivery.outbox import (
 from segmentation_assets.delivery.tables import TABLE_TYPES
 from segmentation_assets.settings import Home, Settings, SettingsError
 from segmentation_assets.state.campaigns import CampaignRecord, CampaignStateError, get_campaign
+from segmentation_assets.state.delivery_tables import read_delivery_tables
 from segmentation_assets.state.models import Approval, AuditEntry, Campaign, Forgotten, Send, StateValue, Suppression
 from segmentation_assets.state.outbox import (
     Cap,
@@ -436,6 +437,21 @@ def test_who_was_forgotten_since_the_plan_is_not_put_into_the_outbox(store: Stat
     finally:
         with store.session(write=True) as session:
             session.query(Forgotten).delete()
+
+
+def test_everybody_keeps_the_segments_of_the_plan_also_those_who_are_left_out(
+    store: StateStore, tmp_path: Path
+) -> None:
+    approve(store)
+    frame = plan("send", "control", "hold_out").with_columns(
+        taste_segment_id=pl.lit("T2"),
+        stage_segment_id=pl.when(pl.col("decision") != "control").then(pl.lit("S1")),
+    )
+    start(store, tmp_path, frame)
+    sends = read_delivery_tables(store).sends.sort("customer_id")
+    assert sends.select("arm", "taste_segment_id", "stage_segment_id").rows() == [
+        ("treated", "T2", "S1"), ("control", "T2", ""), ("hold_out", "T2", "S1")
+    ]  # fmt: skip
 
 
 def test_nobody_gets_a_message_in_an_aa_trial(store: StateStore, tmp_path: Path) -> None:

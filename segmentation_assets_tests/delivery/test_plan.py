@@ -323,6 +323,14 @@ def test_a_plan_that_can_show_no_plausible_effect_warns() -> None:
     assert row["audience_digest"] == audience_digest(plan)
 
 
+def test_a_plan_keeps_the_segments_of_its_day_and_the_share_held_out() -> None:
+    people = customers({}, {"stage_segment_id": "S2"}, {"taste_segment_id": None, "stage_segment_id": None})
+    wanted = spec(hold_out_share=0.05)
+    plan = plan_sends(people, ONE, wanted)
+    assert plan.select("taste_segment_id", "stage_segment_id").rows() == [("T1", "S1"), ("T1", "S2"), (None, None)]
+    assert campaign_plans(plan, people, ONE, wanted)["hold_out_share"].to_list() == [0.05]
+
+
 def test_a_large_plan_says_what_it_finds_without_a_warning() -> None:
     people, wanted = crowd(20_000), spec(control_share=0.1)
     (row,) = campaign_plans(plan_sends(people, ONE, wanted), people, ONE, wanted).to_dicts()

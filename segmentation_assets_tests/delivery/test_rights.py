@@ -56,7 +56,8 @@ def keep_sends(shop: Shop, *sends: tuple[str, str, str, str]) -> None:
                     reason="", timezone="Europe/Zurich", product_ids="P1", tries=1 if status == "sent" else 0,
                     next_try_at=NOW, not_after=LATER, claimed_by="", finished_at=NOW if is_done else None,
                     smtp_code=250 if status == "sent" else None,
-                    smtp_reply=f"2.0.0 queued for {customer_id}@example.com", address_hash="",
+                    smtp_reply=f"2.0.0 queued for {customer_id}@example.com", address_hash="", taste_segment_id="T1",
+                    stage_segment_id="S1",
                 )
             )  # fmt: skip
             if status == "sent":
@@ -384,6 +385,9 @@ def test_sends_and_events_keep_campaign_and_arm_under_a_hash(shop: Shop) -> None
                 ("K1", hashed, "treated", "sent", "", ""),
                 ("K2", hashed, "control", "ghost", "", ""),
             }
+            assert {(s.customer_id, s.product_ids, s.taste_segment_id, s.stage_segment_id) for s in sends} == {
+                ("p1", "P1", "T1", "S1"), (hashed, "", "", "")
+            }  # fmt: skip
             assert {event.customer_id for event in session.scalars(select(SendEvent))} == {"p1", hashed}
             kept = {(s.address_hash, s.customer_id, s.kind) for s in session.scalars(select(Suppression))}
             own = hash_addresses(key, ["nora.quillfeather@example.com"])[0]

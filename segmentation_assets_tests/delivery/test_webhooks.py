@@ -209,6 +209,7 @@ def test_mailguns_permanent_failure_is_a_dead_address_only_where_somebody_says_s
         ("sendgrid", sendgrid([sg("open") | {"send_id": "someone else's"}])),
         ("sendgrid", sendgrid([sg("open") | {"timestamp": "yesterday"}])),
         ("sendgrid", sendgrid([sg("open") | {"sg_event_id": None}])),
+        ("postmark", postmark(pm("Open") | {"ReceivedAt": "0001-01-01T00:00:00+14:00"})),  # before there is any time
         ("postmark", postmark(pm("Inbound"))),
         ("postmark", postmark(pm("SubscriptionChange", SuppressSending=False))),
         ("postmark", postmark(pm("Open") | {"Metadata": None})),
@@ -231,6 +232,23 @@ def test_a_refusal_without_an_id_counts_and_counts_once(reader: WebhookReader, e
     (told,) = reader.read("sendgrid", *call).events
     assert (told.send_id, told.kind) == (SEND, kind)
     assert reader.read("sendgrid", *call).events == (told,)
+
+
+def test_refusals_of_two_people_in_one_moment_are_two(reader: WebhookReader) -> None:
+    told = [sg("unsubscribe") | {"send_id": send, "sg_event_id": None} for send in (SEND, OTHER)]
+    found = reader.read("sendgrid", *sendgrid([*told, {**told[0], "event": "spamreport"}])).events
+    assert len({event.event_id for event in found}) == 3
+
+
+@pytest.mark.parametrize("at", ["2026-11-22T14:00:00+02:00", "2026-11-22T12:00:00Z", "2026-11-22T12:00:00"])
+def test_a_time_of_any_zone_is_kept_as_utc(reader: WebhookReader, at: str) -> None:
+    (event,) = reader.read("postmark", *postmark(pm("Open") | {"ReceivedAt": at})).events
+    assert event.occurred_at == NOW
+
+
+def test_a_bounce_of_which_ses_does_not_know_the_cause_suppresses_nobody(reader: WebhookReader) -> None:
+    (event,) = reader.read("ses", *sns(ses("Bounce", {"bounceType": "Undetermined"}))).events
+    assert event.kind == "soft_bounce"
 
 
 def test_one_call_may_tell_of_many_recipients(reader: WebhookReader) -> None:
@@ -422,9 +440,25 @@ def test_where_a_provider_reports_from_is_no_network_of_the_recipient(reader: We
     }  # fmt: skip
 
 
+def test_the_memory_of_tokens_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segmentation_assets.delivery.webhooks._MOST_TOKENS", 2)
+    memory = TokenMemory()
+    for token in ("a", "b", "c"):
+        memory.remember(token, 0)
+    assert [memory.knows(token) for token in ("a", "b", "c")] == [False, True, True]
+
+
 def test_a_wrong_key_of_sendgrid_is_said_to_be_wrong(reader: WebhookReader) -> None:
     with pytest.raises(WebhookRefusedError, match=r"^SEGMENTATION_SENDGRID_KEY is no public key in base64; copy it"):
         dataclasses.replace(reader, secrets={"sendgrid": "MFkw"}).read("sendgrid", *sendgrid([]))
+    other = base64.b64encode(SNS.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+    with pytest.raises(WebhookRefusedError, match=r"^SEGMENTATION_SENDGRID_KEY is not the key of an elliptic curve; "):
+        dataclasses.replace(reader, secrets={"sendgrid": other}).read("sendgrid", *sendgrid([]))
+
+
+def test_a_call_of_mailgun_without_a_token_could_be_told_again_for_ever(reader: WebhookReader) -> None:
+    with pytest.raises(WebhookRefusedError, match=r"^The signature is not Mailgun's\.$"):
+        reader.read("mailgun", *mailgun(mg("opened"), once=""))
 
 
 def test_secrets_are_not_shown(reader: WebhookReader) -> None:

@@ -74,6 +74,10 @@ def test_levels_under_50_customers_are_shown_together_and_unknown_ones_left_out(
     found = breakdown(small, SPEC, ["taste"])
     assert found["level"].to_list() == ["T1", "T2", "T3", "(other)"]
     assert found.row(3, named=True)["treated_customers"] == 49
+    # Together, written to or not, they are 50 or more: then a level stands by itself.
+    just = pl.concat([CROWD, levels("treated", {"T4": (3, 44), "T5": (1, 44)}),
+                      levels("control", {"T4": (0, 6), "T5": (0, 5)})])  # fmt: skip
+    assert breakdown(just, SPEC, ["taste"])["level"].to_list() == ["T1", "T2", "T3", "T4", "(other)"]
     unknown = CROWD.with_columns(taste=pl.when(pl.col("taste") != "T3").then("taste"))
     assert breakdown(unknown, SPEC, ["taste"])["level"].to_list() == ["T1", "T2"]
 
@@ -86,10 +90,41 @@ def test_without_control_or_with_groups_of_the_wrong_size_there_is_no_breakdown(
     assert breakdown(credited, SPEC).is_empty()
 
 
-def test_an_early_look_has_no_p_values() -> None:
-    found = breakdown(CROWD, LiftSpec("C1", look=Look(1, 0.5)), ["taste"])
-    assert found["p_holm"].null_count() == found["p_value"].null_count() == 3
-    assert "Early look 1" in found["note"][0]
+@pytest.mark.parametrize(("look", "words"), [(Look(1, 0.5), "Early look 1"), (Look(2), "Read 2 times")])
+def test_levels_and_subjects_read_early_have_wider_intervals_and_no_p_values(look: Look, words: str) -> None:
+    crowd = CROWD.with_columns(variant=pl.when(pl.col("arm") == "treated").then(
+        pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("A")).otherwise(pl.lit("B"))))  # fmt: skip
+    plain, found = (breakdown(crowd, LiftSpec("C1", look=each)) for each in (Look(), look))
+    assert found.height == 6
+    assert found["p_holm"].null_count() == found["p_value"].null_count() == 6
+    assert (found["high"] - found["low"] > plain["high"] - plain["low"]).all()
+    shrunk = found.filter(pl.col("shrunk_high").is_not_null())
+    before = plain.filter(pl.col("shrunk_high").is_not_null())
+    assert (shrunk["shrunk_high"] - shrunk["shrunk_low"] > before["shrunk_high"] - before["shrunk_low"]).all()
+    assert all(words in note for note in found["note"])
+
+
+def test_levels_of_a_campaign_without_a_random_control_are_associations() -> None:
+    found = breakdown(CROWD, LiftSpec("K1", is_experiment=False), ["taste"])
+    assert not found["is_experiment"].any()
+    assert all(note.endswith("Association only.") for note in found["note"])
+
+
+def test_small_subject_arms_together_are_compared_with_the_whole_control() -> None:
+    arms = [
+        group("treated", 20, 2, variant=[name] * 20).with_columns(customer_id=pl.lit(name) + pl.col("customer_id"))
+        for name in ("A", "B")
+    ]
+    found = breakdown(pl.concat([*arms, group("control", 200, 4)], how="diagonal"), SPEC)
+    other = found.filter(dimension="variant").row(0, named=True)
+    assert (other["level"], other["treated_customers"], other["control_customers"]) == ("(other)", 40, 200)
+
+
+def test_the_global_hold_out_is_no_part_of_a_breakdown() -> None:
+    with_hold_out = pl.concat([CROWD, levels("hold_out", {"T1": (100, 100)})])
+    assert breakdown(with_hold_out, LiftSpec("C1", control_share=0.1)).equals(
+        breakdown(CROWD, LiftSpec("C1", control_share=0.1))
+    )
 
 
 def test_holms_textbook_example() -> None:
@@ -122,3 +157,14 @@ def test_levels_that_are_alike_move_to_the_campaign_and_one_that_stands_out_hard
     assert apart[0] == pytest.approx(0.3, abs=0.01)
     single, _, _ = shrink([0.05], [0.01], 0.05, 0.01)
     assert single[0] == pytest.approx(0.05)
+
+
+def test_a_shrunk_interval_knows_that_the_campaigns_effect_and_the_spread_are_estimates() -> None:
+    effects, errors = [0.05, 0.0, -0.01, 0.0], [0.02] * 4
+    _, low, high = shrink(effects, errors, 0.01, 0.01)
+    # How far a level is drawn hangs on a spread that nobody knows: the one that stands out is the least sure.
+    assert (high - low)[0] == (high - low).max() > 1.1 * (high - low).min()
+    _, surer, sure = shrink(effects, errors, 0.01, 1e-9)
+    _, unsure, least = shrink(effects, errors, 0.01, 0.05)
+    assert ((sure - surer) < (high - low)).all() and ((high - low) < (least - unsure)).all()
+    assert (least - unsure).min() > 2 * 1.96 * 0.5 * 0.05

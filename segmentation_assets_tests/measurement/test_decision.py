@@ -28,7 +28,7 @@ def test_an_interval_above_0_is_repeated_with_its_numbers() -> None:
     assert decided(450, 30) == {
         "campaign_id": "C1", "arm": "treated", "metric": "buyers", "decision": "repeat", "needed_customers": None,
         "sentence": "5.00% of 9,000 customers written to bought, and 3.00% of 1,000 left out: +2.00 points, between "
-        "+0.68 points and +3.01 points. The message caused it, not chance: repeat it.",
+        "+0.68 points and +3.01 points. Chance alone seldom does that: repeat it.",
     }  # fmt: skip
 
 
@@ -103,6 +103,7 @@ def test_an_a_a_trial_is_alike_or_differs_and_is_never_repeated() -> None:
     spec = LiftSpec("C1", is_aa=True, control_share=0.1)
     assert decided(270, 30, spec)["decision"] == "A/A: alike"
     assert decided(450, 30, spec)["decision"] == "A/A: differ"
+    assert decided(200, 45, spec)["decision"] == "A/A: differ"  # nor is one that lies below 0 a reason to stop
 
 
 def test_an_a_a_trial_never_says_that_somebody_was_written_to() -> None:

@@ -108,6 +108,8 @@ def test_a_hundred_orders_of_a_few_do_not_need_300() -> None:
     assert found["effect"] == pytest.approx(0.02, abs=1e-9)
     few = pl.concat([group("treated", 9_000, 450), group("control", 1_000, 19)])
     assert row(campaign_lift(few, SPEC), "orders")["effect"] is None
+    harmed = pl.concat([group("treated", 9_000, 19), group("control", 1_000, 30)])
+    assert row(campaign_lift(harmed, SPEC), "orders")["note"].startswith("No interval: 19 buyers in the treated group")
 
 
 def test_groups_of_the_wrong_size_alarm_and_then_no_lift_is_read() -> None:
@@ -135,9 +137,11 @@ def test_conversions_credited_to_the_message_are_no_lift() -> None:
         "None of 1,000 left out bought anything: count the orders of both groups, not responses to the message, which "
         "those left out cannot give."
     )
-    # Four expected and none found is chance.
+    # Four expected and none found is chance, five are not.
     few = pl.concat([group("treated", 9_000, 36), group("control", 1_000, 0)])
     assert row(campaign_lift(few, SPEC), "buyers")["effect"] == pytest.approx(0.004)
+    five = pl.concat([group("treated", 9_000, 45), group("control", 1_000, 0)])
+    assert row(campaign_lift(five, SPEC), "buyers")["method"] == "none: outcomes of the treated alone"
 
 
 def test_without_anybody_left_out_the_rates_are_shown_and_no_effect() -> None:
@@ -200,6 +204,15 @@ def test_an_early_look_is_labelled_widened_and_has_no_p_value() -> None:
     late = row(campaign_lift(CROWD, LiftSpec("C1", look=Look(2))), "buyers")
     assert late["note"].startswith("Read 2 times before the window ended")
     assert early["low"] < late["low"] < plain["low"]
+    assert (late["p_value"], late["p_greater"]) == (None, None)  # a p-value holds for one reading, also at the end
+
+
+def test_rates_read_early_are_less_sure_too() -> None:
+    customers = CROWD.with_columns(is_clicked=pl.col("is_buyer"))
+    plain, early = (
+        row(campaign_lift(customers, LiftSpec("C1", look=look)), "clicks") for look in (Look(), Look(1, 0.5))
+    )
+    assert early["low"] < plain["low"] < plain["high"] < early["high"]
 
 
 def test_unknown_flags_count_as_no_and_unknown_amounts_as_nothing() -> None:

@@ -60,6 +60,32 @@ def test_associations_trials_and_early_looks_are_not_pooled() -> None:
     assert pooled.row(1, named=True)["low"] is None
 
 
+def test_pooling_is_labelled_as_one_reading_of_many() -> None:
+    pooled = pool_campaigns(pl.concat([campaign("C1", 45, 9), campaign("C2", 45, 9)])).filter(metric="buyers")
+    words = "It is read anew with every campaign: the interval holds for one reading, after a number chosen beforehand."
+    assert pooled["note"].to_list() == [
+        f"Mean effect of these 2 campaigns; holds also when they differ. {words}",
+        f"What to expect of campaigns like these (Hartung-Knapp). With 2 campaigns the interval is wide. {words}",
+    ]
+
+
+def test_of_several_arms_the_first_alone_is_pooled_because_they_share_a_control() -> None:
+    arms = pl.concat([group("mens", 900, 90), group("womens", 900, 30), group("control", 300, 9)])
+    row = pool_campaigns(campaign_lift(arms, LiftSpec("C1"))).filter(metric="buyers", method="fixed").row(0, named=True)
+    assert (row["campaigns"], row["treated_customers"], row["effect"]) == (1, 900, pytest.approx(0.07))
+
+
+def test_weights_do_not_know_the_effect_and_the_interval_does() -> None:
+    # Weights 1 and 1/4: half of the interval is 1.96 sqrt(1 * .5^2 + (1/16) * 2^2) / 1.25 with each group's own error.
+    pooled = pooled_effect([1.0, 1.0], [1.0, 2.0], own_errors=[0.5, 2.0])
+    assert float(pooled.fixed_high - 1.0) == pytest.approx(1.959964 * 0.5**0.5 / 1.25, abs=1e-5)
+    # A campaign by itself: rates of its own groups, half a buyer and half a non-buyer added to each.
+    row = pool_campaigns(campaign("C1", 90, 3)).filter(metric="buyers", method="fixed").row(0, named=True)
+    p, q = 90.5 / 901, 3.5 / 301
+    own = (p * (1 - p) / 900 + q * (1 - q) / 300) ** 0.5
+    assert row["high"] - row["effect"] == pytest.approx(1.959964 * own, abs=1e-6)
+
+
 def test_margins_without_an_interval_and_no_campaigns_pool_to_nothing() -> None:
     results = campaign("C1", 45, 9)
     assert pool_campaigns(results)["metric"].unique().to_list() == ["buyers"]

@@ -21,8 +21,8 @@ from segmentation_assets.measurement.tables import COLUMN_NOTES, TABLE_TYPES
 
 CAMPAIGN = MeasuredCampaign(
     "summer", "Summer", "sent", dt.datetime(2026, 7, 1, 9), dt.datetime(2026, 7, 15, 9), elapsed_share=1.0,
-    is_experiment=True, is_aa=False, primary_metric="buyers", control_share=0.25, treated_customers=3_000,
-    control_customers=1_000, hold_out_customers=0, sent_customers=3_000,
+    is_experiment=True, is_aa=False, primary_metric="buyers", control_share=0.25, hold_out_share=0.0,
+    treated_customers=3_000, control_customers=1_000, hold_out_customers=0, sent_customers=3_000,
 )  # fmt: skip
 
 
@@ -37,8 +37,9 @@ def _customers(treated: int = 3_000, control: int = 1_000, rates: tuple[float, f
             "campaign_id": ["summer"] * size, "customer_id": [f"c{n:06d}" for n in range(size)],
             "arm": np.where(is_treated, "treated", "control"), "variant": np.where(place % 2 == 0, "A", "B"),
             "product_id": ["P1"] * size, "taste_segment_id": np.where(place % 3 == 0, "T1", "T2"),
-            "stage_segment_id": ["S1"] * size, "recency_before": ["no order before"] * size, "is_buyer": buys,
-            "order_count": buys.astype(int), "net_amount": buys * 20.0, "margin_amount": buys * 8.0,
+            "stage_segment_id": ["S1"] * size,
+            "taste_segment_id_today": np.where(buys, "T9", "T1"), "recency_before": ["no order before"] * size,
+            "is_buyer": buys, "order_count": buys.astype(int), "net_amount": buys * 20.0, "margin_amount": buys * 8.0,
             "lines_without_cost": np.zeros(size, dtype=int), "is_delivered": is_treated, "is_opened": is_treated & buys,
             "is_clicked": is_treated & buys, "is_unsubscribed": np.zeros(size, dtype=bool),
             "is_complained": np.zeros(size, dtype=bool), "is_bounced": np.zeros(size, dtype=bool),
@@ -71,9 +72,34 @@ def test_the_tables_have_exactly_the_declared_columns_and_each_is_described() ->
         assert set(types) == set(COLUMN_NOTES[table]) & set(types), table
 
 
-def test_todays_stage_is_no_dimension_because_an_order_moves_the_customer() -> None:
-    dimensions = set(measure_campaign(_customers(), CAMPAIGN).segments["dimension"])
-    assert {"taste", "recency_before", "product", "variant", "subject"} == dimensions
+def test_segments_are_those_of_the_plan_because_an_order_moves_the_customer() -> None:
+    # Whoever bought is of the taste T9 today: compared by it, the campaign would seem to do nothing.
+    found = measure_campaign(_customers(), CAMPAIGN).segments
+    assert {"taste", "stage", "recency_before", "product", "variant", "subject"} == set(found["dimension"])
+    assert found.filter(dimension="taste")["level"].to_list() == ["T1", "T2"]
+    assert not any("today" in note for note in found["note"])
+    unknown = _customers().with_columns(
+        taste_segment_id=pl.lit(None, pl.String()), stage_segment_id=pl.lit(None, pl.String())
+    )
+    dimensions = set(measure_campaign(unknown, CAMPAIGN).segments["dimension"])  # begun before they were kept
+    assert dimensions == {"recency_before", "product", "variant", "subject"}
+
+
+def test_of_a_past_campaign_todays_taste_stands_in_and_says_so() -> None:
+    past = _customers().with_columns(
+        taste_segment_id=pl.lit(None, pl.String()), stage_segment_id=pl.lit(None, pl.String())
+    )
+    found = measure_campaign(past, replace(CAMPAIGN, origin="past", primary_metric=None, control_share=None)).segments
+    assert "stage" not in set(found["dimension"])
+    tastes = found.filter(dimension="taste")
+    assert tastes["level"].to_list() == ["T1", "T9"]
+    assert all(note.endswith("Tastes are those of today, not of the campaign's day: orders since may have moved buyers "
+                             "to another.") for note in tastes["note"])  # fmt: skip
+
+
+def test_levels_under_the_settings_minimum_are_shown_together() -> None:
+    found = measure_campaign(_customers(), CAMPAIGN, minimum_cell=1_400).segments
+    assert found.filter(dimension="taste")["level"].to_list() == ["T2", "(other)"]
 
 
 def test_a_campaign_that_has_not_begun_has_no_result_and_says_when_it_begins() -> None:
@@ -95,6 +121,13 @@ def test_groups_out_of_proportion_show_no_lift() -> None:
     assert found.verdict["sample_ratio_p_value"] < 0.001
     assert _row(found.results, "buyers")["effect"] is None
     assert found.segments.is_empty()
+
+
+def test_who_is_left_out_of_all_campaigns_is_no_part_of_the_sample_ratio() -> None:
+    held = _customers(0, 900).with_columns(arm=pl.lit("hold_out"), customer_id=pl.lit("h") + pl.col("customer_id"))
+    found = measure_campaign(pl.concat([_customers(), held]), replace(CAMPAIGN, hold_out_customers=900))
+    assert found.verdict["sample_ratio_p_value"] == 1.0
+    assert found.verdict["decision"] == "repeat"
 
 
 def test_without_a_control_nothing_is_compared_and_nothing_is_called_lift() -> None:
@@ -174,6 +207,46 @@ def test_the_hold_out_is_everybody_beside_those_left_out_of_all() -> None:
     assert row["note"].startswith("The period grows with every campaign")
     # Nobody knows who bought in a source without orders: that is no effect of 0.
     assert pooled_results(sent.clear(), held, has_orders=False).is_empty()
+
+
+def _held_out(share: float | None, drawn_at: tuple[float | None, int] | None = None) -> pl.DataFrame:
+    """3,000 drawn for campaigns beside 1,000 held out, planned at `share`; so many of them drawn at another one."""
+    rows = _customers().select("customer_id", "arm", "is_buyer", "order_count", "net_amount", "margin_amount")
+    rows = rows.with_columns(
+        arm=pl.col("arm").replace({"control": "hold_out"}), hold_out_share=pl.lit(share, pl.Float64())
+    )
+    if drawn_at is None:
+        return rows
+    others = rows.head(drawn_at[1]).with_columns(
+        customer_id=pl.lit("x") + pl.col("customer_id"), hold_out_share=pl.lit(drawn_at[0], pl.Float64())
+    )
+    return pl.concat([rows, others])
+
+
+def _hold_out_row(hold_out: pl.DataFrame) -> dict[str, Any]:
+    sent = measure_campaign(_customers(), CAMPAIGN).results
+    return pooled_results(sent, hold_out).filter(method="hold_out", metric="buyers").row(0, named=True)
+
+
+def test_a_hold_out_of_the_wrong_size_shows_no_effect_and_says_so() -> None:
+    assert _hold_out_row(_held_out(0.25))["effect"] == pytest.approx(0.1)
+    wrong = _hold_out_row(_held_out(0.2))
+    assert (wrong["effect"], wrong["low"], wrong["high"]) == (None, None, None)
+    assert wrong["control_value"] == pytest.approx(0.1)
+    assert wrong["note"].startswith("Customers per group: 1,000 control (800 expected), 3,000 treated (3,200 expected)")
+    assert "so no lift is read. Check the assignment." in wrong["note"]
+    assert _hold_out_row(_held_out(None))["effect"] == pytest.approx(0.1)  # nobody kept the share: no check
+
+
+def test_customers_drawn_at_another_share_are_left_aside_and_counted() -> None:
+    # 1,200 came in while .05 was held out, all of them treated here: together the arms would differ by when they came.
+    row = _hold_out_row(_held_out(0.25, (0.05, 1_200)))
+    assert (row["treated_customers"], row["control_customers"]) == (3_000, 1_000)
+    assert row["effect"] == pytest.approx(0.1)
+    assert (
+        "The share held out was changed: 1,200 customers who were drawn at another one are left aside." in row["note"]
+    )
+    assert _hold_out_row(_held_out(0.25, (None, 10)))["treated_customers"] == 3_000
 
 
 def test_reading_again_with_the_same_data_is_the_same_look() -> None:

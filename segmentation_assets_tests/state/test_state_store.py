@@ -189,7 +189,7 @@ def test_a_store_of_the_first_revision_is_migrated_in_place_and_loses_nothing(tm
         assert state.model("stage", 1) == stored
     con = sqlite3.connect(path)
     after = rows_by_table(con)
-    assert con.execute("select version_num from alembic_version").fetchall() == [("0005",)]
+    assert con.execute("select version_num from alembic_version").fetchall() == [("0006",)]
     con.close()
     assert after["segment_models"][0] == (*before["segment_models"][0], None, None)  # null, not the text 'null'
     assert after["segment_versions"][:2] == before["segment_versions"]

@@ -11,8 +11,9 @@
 -- column product_id: The first product of the customer's own message, or of the one they would have got; null for past campaigns.
 -- column started_at: When the window begins for everybody (UTC).
 -- column window_ends_at: When it ends (UTC).
--- column taste_segment_id: The taste segment as it is today.
--- column stage_segment_id: The stage segment as it is today; an order in the window may have moved the customer.
+-- column taste_segment_id: The taste segment when the campaign was planned; of a past campaign, or where that was not kept, null.
+-- column stage_segment_id: The stage segment when the campaign was planned; of a past campaign, or where that was not kept, null.
+-- column taste_segment_id_today: The taste segment as it is today; an order in the window may have moved the customer.
 -- column recency_before: How long before the campaign the last order was; unlike today's stage, no campaign can change it.
 -- column is_buyer: True with an order in the window.
 -- column order_count: Orders in the window.
@@ -80,6 +81,8 @@ assigned as (
         s.customer_id,
         s.arm,
         nullif(s.variant, '') as variant,
+        nullif(s.taste_segment_id, '') as taste_segment_id,
+        nullif(s.stage_segment_id, '') as stage_segment_id,
         nullif(string_split(coalesce(nullif(s.product_ids, ''), d.product_ids, ''), ',')[1], '') as product_id,
         -- A delivery that is reported, or what only a reader does, outweighs a bounce of an earlier try.
         coalesce(e.has_arrived, false) or (s.status = 'sent' and not coalesce(e.has_bounced, false)) as is_delivered,
@@ -97,6 +100,8 @@ assigned as (
         t.customer_id,
         t.arm,
         cast(null as varchar) as variant,
+        cast(null as varchar) as taste_segment_id,
+        cast(null as varchar) as stage_segment_id,
         cast(null as varchar) as product_id,
         cast(null as boolean) as is_delivered,
         coalesce(r.is_opened, false) as is_opened,
@@ -134,8 +139,9 @@ select
     a.product_id,
     c.started_at,
     c.window_ends_at,
-    g.taste_segment_id,
-    g.stage_segment_id,
+    a.taste_segment_id,
+    a.stage_segment_id,
+    g.taste_segment_id as taste_segment_id_today,
     case
         when b.last_order_before_at is null then 'no order before'
         when date_diff('day', b.last_order_before_at, c.started_at) <= 90 then 'ordered in the 90 days before'

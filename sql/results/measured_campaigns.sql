@@ -12,6 +12,7 @@
 -- column is_aa: True for a trial in which nobody is written to.
 -- column primary_metric: What it is judged by, fixed when it was approved; null for past campaigns.
 -- column control_share: Planned share left out of treated and control; null where no plan is known.
+-- column hold_out_share: Share of all customers that was left out of all campaigns when this one was planned; null where it was not kept.
 -- column treated_customers: Customers who were assigned to be written to.
 -- column control_customers: Customers who were left out of this campaign at random.
 -- column hold_out_customers: Customers who are left out of all campaigns.
@@ -49,6 +50,7 @@ campaigns as (
         c.is_aa,
         c.primary_metric,
         nullif(c.control_share, 0) as control_share,
+        c.hold_out_share,
         s.treated_customers,
         s.control_customers,
         s.hold_out_customers,
@@ -67,6 +69,7 @@ campaigns as (
         false as is_aa,
         cast(null as varchar) as primary_metric,
         cast(null as double) as control_share,
+        cast(null as double) as hold_out_share,
         p.treated_customers,
         p.control_customers,
         0 as hold_out_customers,
@@ -99,6 +102,7 @@ select
     is_aa,
     primary_metric,
     control_share,
+    hold_out_share,
     treated_customers,
     control_customers,
     hold_out_customers,

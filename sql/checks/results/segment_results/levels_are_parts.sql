@@ -3,7 +3,7 @@
 -- group: references
 -- severity: error
 -- blocking: no
--- remedy: A customer is in several levels: look for a second row in segments.customer_segments.
+-- remedy: A customer is in several levels: look for a second row in delivery.sends or segments.customer_segments.
 select s.campaign_id, s.dimension, sum(s.treated_customers) as treated_customers
 from results.segment_results as s
 inner join results.measured_campaigns as c on c.campaign_id = s.campaign_id
