@@ -14,8 +14,11 @@ AXES = ("stage", "taste")
 #: On every run the growth sensor requests: which fit it is to replace.
 EPISODE_TAG = "segmentation/fit_to_replace"
 
-#: What was sent and what came of it: read from the state store, so that plans and results are of now.
-_SENT = dg.AssetSelection.groups("delivery", "results")
+#: What was sent and what came of it: read from the state store, so that plans and results are of now, and profiles and
+#: copy know how the last messages were answered.
+_SENT = dg.AssetSelection.groups("delivery", "results") | dg.AssetSelection.assets(
+    dg.AssetKey(["features", "engagement"])
+)
 _MODEL_KEYS = [dg.AssetKey(["segments", f"{axis}_{part}"]) for axis in AXES for part in ("evidence", "choice", "model")]
 _SEARCH = dg.AssetSelection.assets(*_MODEL_KEYS)
 

@@ -40,7 +40,7 @@ from segmentation_assets.state.store import open_state
 #: People read these on Mondays.
 WEEKLY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(days=9), warn_window=dt.timedelta(days=8))
 _PYTHON = frozenset({"duckdb", "python"})
-_DRAFTED_FROM = ("campaigns/briefs", "campaigns/promotable_products", "raw/source")
+_DRAFTED_FROM = ("campaigns/briefs", "campaigns/promotable_products", "results/segment_engagement", "raw/source")
 
 
 def brand_of(sender: SenderSettings) -> Brand:
@@ -154,6 +154,8 @@ def email_drafts(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Map
             currency=source_row(con)[1],
             sensitive_categories=warehouse.settings.privacy.sensitive_categories,
             brand=brand_of(warehouse.settings.sender),
+            engagement=read(con, "results.segment_engagement"),
+            minimum_cell=warehouse.settings.privacy.minimum_cell,
         )
     with open_state(warehouse.place.state) as state:
         edits = edited_drafts(state)

@@ -44,6 +44,8 @@ _WRITTEN_FROM = (
     "segments/segment_summary", "segments/segment_metrics", "segments/segment_drivers", "profiles/segment_mix",
     "campaigns/briefs", "campaigns/promotable_products", "segments/stage_choice", "segments/taste_choice",
     "segments/stage_evidence", "segments/taste_evidence", "quality/row_accounting", "raw/source",
+    # How earlier messages were answered: the results are of what was sent, and read nothing that is written here.
+    "results/segment_engagement", "results/segment_campaigns",
 )  # fmt: skip
 
 segment_mix = sql_table("profiles/segment_mix", "profiles")
@@ -78,6 +80,8 @@ def _facts(warehouse: Warehouse) -> list[SegmentFacts]:
             stabilities=stabilities,
             offers=_offers(read("campaigns.briefs"), read("campaigns.promotable_products")),
             previous=previous_summary(warehouse, con).frame,
+            engagement=read("results.segment_engagement"),
+            campaigns=read("results.segment_campaigns"),
             currency=source_row(con)[1],
             minimum_cell=privacy.minimum_cell,
             sensitive_categories=privacy.sensitive_categories,

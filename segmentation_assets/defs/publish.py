@@ -32,7 +32,7 @@ _LEAVES = (
     "campaigns/match_choices", "campaigns/match_backtest", "campaigns/next_best_products",
     "campaigns/product_affinity", "language/model_calls",
     "clean/reviews", "clean/payments", "clean/contact_flags", "delivery/plan", "delivery/campaign_plans",
-    "delivery/plan_reasons", "results/segment_results", "features/engagement",
+    "delivery/plan_reasons", "results/segment_results",
 )  # fmt: skip
 
 

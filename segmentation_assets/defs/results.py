@@ -54,6 +54,9 @@ engagement = sql_table("features/engagement", "features")
 measured_campaigns = sql_table("results/measured_campaigns", _GROUP)
 campaign_customers = sql_table("results/campaign_customers", _GROUP)
 hold_out_customers = sql_table("results/hold_out_customers", _GROUP)
+# Read by profiles and copy, so that the next ones know how the last were answered.
+segment_engagement = sql_table("results/segment_engagement", _GROUP)
+segment_campaigns = sql_table("results/segment_campaigns", _GROUP)
 
 _MEASURED_FROM = (
     "clean/products", "features/order_lines", "results/campaign_customers", "results/hold_out_customers",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from segmentation_assets.language.answer_facts import MANY_FATIGUED, NOTABLE_CLICKS, NOTABLE_REFUSALS, clear_gap
 from segmentation_assets.language.answers import Answer
 from segmentation_assets.language.facts import FactBook, FactKind
 from segmentation_assets.language.grounding import Finding, ungrounded
@@ -435,19 +436,60 @@ def _how(segment: SegmentFacts) -> str:
         "early in the week.",
         when=weekend <= -0.05,
     )
-    response = book.number("response_gap", 0)
-    page.say(
-        "They answered {{response}} of earlier campaigns, {{response_gap|more}} than usual.", when=response >= 0.02
-    )
-    page.say(
-        "Earlier campaigns left them cold ({{response}} answered): write seldom and only with news.",
-        when=response <= -0.02,
-    )
+    _say_answers(page, segment)
     page.say(
         "They come back after about {{pause}}; write a few days before.",
         when=segment.situation in {"loyal", "active"} and book.number("pause", 0) >= 7,
     )
     return page.text()
+
+
+def _say_answers(page: Page, segment: SegmentFacts) -> None:
+    """How earlier messages were answered, and what the newest measured campaign caused."""
+    book = segment.book
+    if book.has("clicked"):
+        if clear_gap(book, "clicked", NOTABLE_CLICKS):
+            page.first(
+                *beside(
+                    segment,
+                    "Of those written to in the last year {{clicked}} clicked a message, beside {{clicked_shop}} of "
+                    "all customers written to.",
+                    "Of those written to in the last year {{clicked}} clicked, {{clicked_gap|more}} than usual.",
+                )
+            )
+        else:
+            page.say("{{clicked}} of those written to clicked a message in the last year, much as everybody does here.")
+    else:  # responses hold opens, which machines make too: they are told where no click is
+        response = book.number("response_gap", 0)
+        page.say(
+            "They answered {{response}} of earlier campaigns, {{response_gap|more}} than usual.", when=response >= 0.02
+        )
+        page.say(
+            "Earlier campaigns left them cold ({{response}} answered): write seldom and only with news.",
+            when=response <= -0.02,
+        )
+    page.say(
+        "{{fatigued}} of those written to have had many messages in a row without a click: let them rest.",
+        when=book.number("fatigued", 0) >= MANY_FATIGUED,
+    )
+    page.say(
+        "Of those ever written to {{unsubscribed}} unsubscribed, {{unsubscribed_gap|more}} than usual: ask less of "
+        "them.",
+        when=clear_gap(book, "unsubscribed", NOTABLE_REFUSALS) > 0,
+    )
+    page.say(_effect_sentence(book))
+
+
+def _effect_sentence(book: FactBook) -> str:
+    """What the newest campaign measured among them caused, in words of what its interval allows; empty for none."""
+    if not book.has("effect", "effect_low", "effect_high"):
+        return ""
+    start, span = "The last campaign measured among them", "an interval from {{effect_low}} to {{effect_high}}"
+    if book.number("effect_low") > 0:
+        return f"{start} worked: {{{{effect|more}}}} bought than of those left out at random, with {span}."
+    if book.number("effect_high") < 0:
+        return f"{start} did harm: {{{{effect|fewer}}}} bought than of those left out at random, with {span}."
+    return f"{start} against those left out at random shows no clear effect: {{{{effect}}}}, with {span}."
 
 
 _OBJECTIVES: dict[str, tuple[str, ...]] = {

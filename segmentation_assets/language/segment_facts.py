@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from segmentation_assets.language.answer_facts import COUNTS, answer_facts, effect_facts
 from segmentation_assets.language.facts import (
     MINIMUM_CELL,
     DeltaUnit,
@@ -99,6 +100,8 @@ def gather_segment_facts(
     stabilities: Mapping[str, float] | None = None,
     offers: Mapping[tuple[str, str], Offer] | None = None,
     previous: pl.DataFrame | None = None,
+    engagement: pl.DataFrame | None = None,
+    campaigns: pl.DataFrame | None = None,
     currency: str = "EUR",
     minimum_cell: int = MINIMUM_CELL,
     sensitive_categories: Sequence[str] = (),
@@ -109,7 +112,9 @@ def gather_segment_facts(
     `mix` profiles.segment_mix (all but `summary` may be empty). `situations`: stage group by stage segment id.
     `verdicts`, `one_features` (only where one feature alone makes the segments) and `stabilities`: by axis, from
     AXIS_choice and AXIS_evidence. `offers`: by (axis, segment_id).
-    `previous`: segment_summary of the run before, None at the first. Segments under `minimum_cell` customers get
+    `previous`: segment_summary of the run before, None at the first. `engagement` results.segment_engagement and
+    `campaigns` results.segment_campaigns: how earlier messages were answered and what the newest measured campaign
+    caused, None where there is nothing of the kind. Segments under `minimum_cell` customers get
     facts of their size and the names of their categories only.
 
     Facts that must not be sent say so: their numerator is given, or `stays` where a small group could be had from
@@ -122,6 +127,8 @@ def gather_segment_facts(
     leading = _drivers(drivers)
     shares = _mix(mix, sensitive_categories)
     told_apart = _told_apart(rows, minimum_cell)
+    answered = _answered(engagement)
+    measured_in = _newest_campaigns(campaigns)
     shop_before = {axis: sum(_people(row) for (a, _), row in before.items() if a == axis) for axis, _ in before}
     turns: dict[tuple[str, str], int] = {}
     gathered = []
@@ -168,6 +175,12 @@ def gather_segment_facts(
             ),
             currency,
         )
+        if not is_small:
+            if place in answered:
+                groups = [counts for (other, _), counts in answered.items() if other == axis]
+                book = book.extended(answer_facts(answered[place], groups, subject, minimum_cell))
+            if place in measured_in:
+                book = book.extended(effect_facts(measured_in[place], subject, minimum_cell))
         gathered.append(
             SegmentFacts(
                 axis=axis,
@@ -239,6 +252,16 @@ def _nested(frame: pl.DataFrame, key: str) -> dict[tuple[str, str], dict[str, di
         }
         nested.setdefault((row["axis"], row["segment_id"]), {})[row[key]] = values
     return nested
+
+
+def _answered(frame: pl.DataFrame | None) -> dict[tuple[str, str], dict[str, int]]:
+    rows = frame.to_dicts() if frame is not None else []
+    return {(row["axis"], row["segment_id"]): {name: _people(row, name) for name in COUNTS} for row in rows}
+
+
+def _newest_campaigns(frame: pl.DataFrame | None) -> dict[tuple[str, str], dict[str, object]]:
+    rows = frame.filter("is_newest").to_dicts() if frame is not None else []
+    return {(row["axis"], row["segment_id"]): row for row in rows}
 
 
 def _drivers(frame: pl.DataFrame) -> dict[tuple[str, str], tuple[Driver, ...]]:

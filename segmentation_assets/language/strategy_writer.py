@@ -12,6 +12,7 @@ from typing import Literal
 
 import polars as pl
 
+from segmentation_assets.language.answer_facts import MANY_FATIGUED, NOTABLE_CLICKS, clear_gap
 from segmentation_assets.language.answers import Answer
 from segmentation_assets.language.facts import FactBook
 from segmentation_assets.language.profile_writer import (
@@ -307,7 +308,15 @@ def _cadence(segment: SegmentFacts) -> str:
         page.say("Monthly, until their answers say more.")
     page.say(
         "Earlier campaigns were answered by {{response}}, {{response_gap|fewer}} than usual: leave some out.",
-        when=book.number("response_gap", 0) <= -0.02,
+        when=not book.has("clicked") and book.number("response_gap", 0) <= -0.02,
+    )
+    page.say(
+        "{{clicked}} of those written to clicked in the last year, {{clicked_gap|fewer}} than usual: leave some out.",
+        when=clear_gap(book, "clicked", NOTABLE_CLICKS) < 0,
+    )
+    page.say(
+        "{{fatigued}} of those written to have had many messages in a row without a click: pause for them.",
+        when=book.number("fatigued", 0) >= MANY_FATIGUED,
     )
     return page.text()
 

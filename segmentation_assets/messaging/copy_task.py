@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
+from segmentation_assets.language.answer_facts import MANY_FATIGUED, NOTABLE_CLICKS, NOTABLE_REFUSALS, clear_gap
 from segmentation_assets.language.answers import Answer
 from segmentation_assets.language.facts import FactBook
 from segmentation_assets.language.grounding import Finding, text_findings
@@ -67,7 +68,9 @@ class BriefFacts:
     """All that a writer of e-mails may know of a brief, and what its drafts carry over from it.
 
     `stage_group` is one of the planner's groups (loyal, active, new, lapsing, lapsed, never_bought, unknown). `book`
-    holds product1.., list_price1.., price1.., discount where there is one, category and valid_until.
+    holds product1.., list_price1.., price1.., discount where there is one, category and valid_until. `answers` are the
+    facts of `language.answer_facts` on its stages that may be sent, empty where there are none: they steer how to
+    write and are no part of `book`, because a letter does not tell its reader what is known of readers.
     `audience_customers` counts people. Names of segments are no part of it: they are never shown to a customer.
     """
 
@@ -82,6 +85,12 @@ class BriefFacts:
     audience_customers: int
     language: str = "en"
     brand: Brand = PLAIN_BRAND
+    answers: FactBook = field(default_factory=FactBook)
+
+    @property
+    def is_tired(self) -> bool:
+        """Whether so many of them had messages without a click that a letter should make leaving easy."""
+        return self.answers.number("fatigued", 0.0) >= MANY_FATIGUED
 
     def draft_id(self, variant: str) -> str:
         """The id of a variant's draft."""
@@ -125,6 +134,13 @@ _OUR_WORDS = _said(
     "target groups?", "stage groups?", "customer groups?", "never[- ]bought", "win-?back", "re-?activat\\w+",
     "(?:our|your) (?:customer )?(?:data|profile|scores?)", "inactive customers?", "merge fields?", "placeholders?",
 )  # fmt: skip
+#: What tells a reader that somebody counts what they do with messages.
+_WATCHED = _said(
+    "(?:open(?:ed)?|click(?:ed)?(?: on)?|answer(?:ed)?|ignored?|read) (?:any of )?(?:our|my|these|the|any|all)"
+    "(?: (?:last|earlier|recent|previous|other))* (?:e-?mails?|messages?|letters?|newsletters?|mails?|links?)",
+    "(?:our|my)(?: (?:last|earlier|recent|previous|other|many))+ (?:e-?mails?|messages?|letters?|newsletters?|mails?)",
+    "(?:too )?many (?:e-?mails?|messages?|letters?|newsletters?) from us",
+)
 _DISCOUNT_WORDS = _said(
     "discount(?:s|ed)?", "reduc(?:ed|tions?)", "savings?", "save (?:money|on|up to|big)", "you save", "bargains?",
     "vouchers?", "coupons?", "(?:promo|promotional|voucher|discount) codes?", "sales? prices?", "on sale",
@@ -173,6 +189,7 @@ def email_task(brief: BriefFacts, problems: tuple[str, ...] = ()) -> Task[EmailA
         FactsBlock("Facts of the offer", brief.book),
         NotesBlock("Who reads it", (READERS.get(brief.stage_group, READERS["unknown"]),)),
         NotesBlock("How to speak to them", tuple(_must_not(brief))),
+        NotesBlock("How they answered earlier messages, which is not to be mentioned", tuple(_answered(brief))),
         NotesBlock("Lengths, with the facts put in", (limits,)),
         NotesBlock("What an editor wants mended in the last version", problems),
     )
@@ -197,11 +214,26 @@ def _must_not(brief: BriefFacts) -> Iterator[str]:
         yield "There is no discount: use no word of reduction, saving, voucher, gift or special price."
 
 
+def _answered(brief: BriefFacts) -> Iterator[str]:
+    """What the answers to earlier messages ask of the words. Without figures: none of them has a place in a letter."""
+    gap = clear_gap(brief.answers, "clicked", NOTABLE_CLICKS)
+    if gap > 0:
+        yield "They click messages more often than customers here do: come straight to the goods."
+    elif gap < 0:
+        yield "They click messages less often than customers here do: begin with a single plain reason to look."
+    if brief.is_tired:
+        yield "Many of them had many messages in a row without a click: be brief, and make it easy to say no."
+    if clear_gap(brief.answers, "unsubscribed", NOTABLE_REFUSALS) > 0:
+        yield "They unsubscribe more readily than customers here do: write without any pressure."
+
+
 def embedded_email(brief: BriefFacts) -> EmailAnswer:
     """Both variants in the embedded writer's words."""
     a, b = (
         EmailVariant(**{name: getattr(copy, name) for name in COPY_FIELDS})
-        for copy in (write_copy(brief.stage_group, variant, brief.book) for variant in VARIANTS)
+        for copy in (
+            write_copy(brief.stage_group, variant, brief.book, is_tired=brief.is_tired) for variant in VARIANTS
+        )
     )
     return EmailAnswer(a=a, b=b)
 
@@ -301,6 +333,10 @@ def _wording(text: str, where: str, brief: BriefFacts) -> Iterator[Finding]:
     own = PLACEHOLDER.sub("\u25c6", text)
     for hit in _hits(_OUR_WORDS, own):
         yield Finding("our_own_words", f"{where}: {hit!r} is a word of ours for groups of people; speak to the reader.")
+    for hit in _hits(_WATCHED, own):
+        yield Finding(
+            "watched_reader", f"{where}: {hit!r}: what readers did with earlier messages is not told to them."
+        )
     for hit in _hits(_FREE, own):
         yield Finding("unsupported_offer", f"{where}: {hit!r} is not part of this offer.")
     if "discount" not in brief.book:

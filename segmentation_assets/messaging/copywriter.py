@@ -174,6 +174,14 @@ _WORDS: dict[str, tuple[_Words, _Words]] = {
 }  # fmt: skip
 
 
+#: The closing of A and B where many have stopped clicking: whoever has had enough leaves by the link, and does not
+#: report the letter as spam.
+_TIRED_CLOSINGS = (
+    "If you would rather not hear from us, the link at the end takes care of it, no questions asked.",
+    "Enough for now? The link at the end stops these letters to you, no questions asked.",
+)
+
+
 def _keys(template: str) -> set[str]:
     return {match[1] for match in PLACEHOLDER.finditer(template)}
 
@@ -191,8 +199,8 @@ def names_goods(template: str) -> bool:
     return any(key == "category" or key.startswith("product") for key in _keys(template))
 
 
-def write_copy(stage_group: str, variant: str, facts: FactBook) -> Copy:
-    """The copy of variant A or B for a stage group.
+def write_copy(stage_group: str, variant: str, facts: FactBook, *, is_tired: bool = False) -> Copy:
+    """The copy of variant A or B for a stage group; `is_tired`: many of its readers have stopped clicking.
 
     `facts` holds product1 .. product6, their prices, category (when all products share it), valid_until, and
     discount when there is one. Subject and preheader stand side by side in an inbox: together they name the goods, and
@@ -211,7 +219,7 @@ def write_copy(stage_group: str, variant: str, facts: FactBook) -> Copy:
         preheader=(beside or preheaders[-1:])[0],
         opening=_fitting(words.openings, facts)[0],
         offer=_offer(stage_group, variant, facts),
-        closing=words.closing,
+        closing=_TIRED_CLOSINGS[VARIANTS.index(variant)] if is_tired else words.closing,
         call_to_action=words.call_to_action,
     )
 

@@ -16,7 +16,8 @@ from typing import Protocol, TypeVar
 import polars as pl
 from pydantic import BaseModel
 
-from segmentation_assets.language.facts import Fact, FactBook, FactKind, clean_name
+from segmentation_assets.language.answer_facts import COUNTS, added_up, answer_facts
+from segmentation_assets.language.facts import MINIMUM_CELL, Fact, FactBook, FactKind, clean_name
 from segmentation_assets.language.grounding import Finding, pressure_and_claims, ungrounded
 from segmentation_assets.language.rendering import forms_of, render, render_fact
 from segmentation_assets.language.segment_facts import is_sensitive
@@ -171,13 +172,21 @@ def brief_facts_of(
     sensitive_categories: Sequence[str] = (),
     language: str = "en",
     brand: Brand = PLAIN_BRAND,
+    engagement: pl.DataFrame | None = None,
+    minimum_cell: int = MINIMUM_CELL,
 ) -> list[BriefFacts]:
     """What a writer may know of every brief, in their order.
 
-    `briefs` is campaigns.briefs, `promotable` campaigns.promotable_products, `stage_groups` the known groups.
+    `briefs` is campaigns.briefs, `promotable` campaigns.promotable_products, `stage_groups` the known groups;
+    `engagement` results.segment_engagement, None where nothing is known of earlier messages.
     ValueError when a brief names a product that `promotable` does not hold.
     """
     known = {row["product_id"]: row for row in promotable.to_dicts()}
+    stages = {
+        row["segment_id"]: {name: int(row[name]) for name in COUNTS}
+        for row in (engagement.to_dicts() if engagement is not None else [])
+        if row["axis"] == "stage"
+    }
     found = []
     for brief in briefs.to_dicts():
         ids = brief["product_ids"].split(",")
@@ -194,9 +203,23 @@ def brief_facts_of(
                 book=brief_facts(brief, products, currency, sensitive_categories),
                 language=language,
                 brand=brand,
+                answers=_answers_of(brief["stage_segment_ids"].split(","), stages, minimum_cell),
             )
         )
     return found
+
+
+def _answers_of(segment_ids: Sequence[str], stages: Mapping[str, Mapping[str, int]], minimum_cell: int) -> FactBook:
+    """How the stages of a brief together answered messages, as far as it may be sent; no facts where one is missing.
+
+    By stage and not by taste: the stage says how to approach, and how often people were written to goes with it.
+    """
+    if not stages or not set(segment_ids) <= set(stages):
+        return FactBook()
+    own = added_up([stages[segment_id] for segment_id in segment_ids])
+    rest = [counts for segment_id, counts in stages.items() if segment_id not in segment_ids]
+    facts = answer_facts(own, [own, *rest], "audience", minimum_cell)
+    return FactBook(facts).sendable(minimum_cell, added_up([own, *rest])["customers"])
 
 
 def critique_tasks(briefs: Sequence[BriefFacts], answers: Sequence[Outcome[EmailAnswer]]) -> list[Task[CritiqueAnswer]]:

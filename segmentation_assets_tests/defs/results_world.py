@@ -20,7 +20,7 @@ from segmentation_assets.warehouse.tables import create_from_query
 AS_OF = dt.date(2026, 7, 31)
 MODELS = (
     "delivery/labelled_events", "features/engagement", "results/measured_campaigns", "results/campaign_customers",
-    "results/hold_out_customers",
+    "results/hold_out_customers", "results/segment_engagement",
 )  # fmt: skip
 
 _ROWS = """
@@ -62,7 +62,11 @@ insert into features.order_lines values
     ('L5', 'O4', 'eva', 'P1', timestamp '2026-07-02 12:00', 1, 10), ('L6', 'O5', 'fay', 'P1', timestamp '2026-07-01 08:00', 1, 10),
     ('L7', 'O6', 'ben', 'P1', timestamp '2026-05-10 23:00', 1, 10), ('L8', 'O7', 'ben', 'P1', timestamp '2025-01-10 23:00', 1, 10),
     ('L9', 'O8', 'gus', 'P1', timestamp '2026-07-20 12:00', 1, 10), ('L10', 'O9', 'gus', 'P1', timestamp '2026-07-06 12:00', 1, 10);
-insert into segments.customer_segments values ('ann', 'S1', 'T1'), ('eva', 'S1', 'T1'), ('fay', 'S2', 'T2');
+insert into segments.customer_segments values ('ann', 'S1', 'T1'), ('ben', 'S2', 'T1'), ('cem', 'S2', 'T1'),
+    ('dot', 'S1', 'T1'), ('eva', 'S1', 'T1'), ('fay', 'S2', 'T2'), ('gus', 'S2', 'T2'), ('hal', 'S0', 'T0');
+insert into segments.segment_summary values ('stage', 'S0', 1), ('stage', 'S1', 3), ('stage', 'S2', 4),
+    ('stage', 'S3', 0), ('taste', 'T0', 1), ('taste', 'T1', 5), ('taste', 'T2', 2);
+insert into delivery.send_rules (rest_after_messages, rest_days) values (1, 60);
 insert into segments.taste_model values ('T1', 'Coffee'), ('T2', 'Tea');
 insert into segments.stage_model values ('S1', 'Loyal'), ('S2', 'Lapsing');
 """  # noqa: E501 - one line per row
@@ -75,7 +79,7 @@ def make_tables(con: duckdb.DuckDBPyConnection) -> None:
     for name in WAREHOUSE_TABLES:
         columns = ", ".join(f"{quote(column.name)} {column.sql_type}" for column in CONTRACT[name].columns)
         con.execute(f"create table clean.{name} ({columns})")
-    for name in ("campaigns", "sends", "events"):
+    for name in ("campaigns", "sends", "events", "send_rules"):
         columns = ", ".join(f"{column} {kind}" for column, kind in TABLE_TYPES[f"delivery/{name}"].items())
         con.execute(f"create table delivery.{name} ({columns})")
     con.execute(
@@ -83,7 +87,8 @@ def make_tables(con: duckdb.DuckDBPyConnection) -> None:
         "product_id varchar, ordered_at timestamp, quantity decimal(18, 3), net_amount decimal(18, 4)); "
         "create table segments.customer_segments (customer_id varchar, stage_segment_id varchar, "
         "taste_segment_id varchar); create table segments.taste_model (segment_id varchar, name varchar); "
-        "create table segments.stage_model (segment_id varchar, name varchar)"
+        "create table segments.stage_model (segment_id varchar, name varchar); "
+        "create table segments.segment_summary (axis varchar, segment_id varchar, customers bigint)"
     )
 
 

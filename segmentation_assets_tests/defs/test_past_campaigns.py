@@ -277,17 +277,64 @@ def test_a_refusal_of_nobody_known_leaves_everybody_elses_known(shop: duckdb.Duc
 
 def test_engagement_counts_messages_and_clicks_by_hand_for_every_customer(shop: duckdb.DuckDBPyConnection) -> None:
     assert _rows(shop, "select * exclude (clicks_last_365_days) from features.engagement") == [
-        # messages and clicks of 90 days, days since the last of each, messages since the click, refused
-        ("ann", 1, 1, 30, 29, 0, False),
-        ("ben", 1, 0, 30, None, 1, False),
-        ("cem", 1, 0, 72, None, 1, False),  # the past one is undated and counts from its first day; this one failed
-        ("dot", 1, 1, 30, 1, 0, True),
-        ("eva", 0, 0, 91, None, 1, True),
-        ("fay", 0, 0, None, None, 0, False),
-        ("gus", 0, 0, None, None, 0, False),
-        ("hal", 0, 0, None, None, 0, False),
+        # messages and clicks of 90 days, days since the last of each, messages since the click, fatigued, refused
+        ("ann", 1, 1, 30, 29, 0, False, False),
+        ("ben", 1, 0, 30, None, 1, True, False),  # the shop rests after one message without a click, for 60 days
+        ("cem", 1, 0, 72, None, 1, False, False),  # a past one, undated, counts from its first day; this one failed
+        ("dot", 1, 1, 30, 1, 0, False, True),
+        ("eva", 0, 0, 91, None, 1, False, True),
+        ("fay", 0, 0, None, None, 0, False, False),
+        ("gus", 0, 0, None, None, 0, False, False),
+        ("hal", 0, 0, None, None, 0, False, False),
     ]
     assert _rows(shop, "select clicks_last_365_days from features.engagement where customer_id = 'ann'") == [(2,)]
+
+
+@pytest.mark.parametrize(("messages", "days", "is_fatigued"), [(1, 31, True), (2, 31, False), (1, 30, False)])
+def test_fatigue_is_the_rule_by_which_an_address_is_rested(
+    shop: duckdb.DuckDBPyConnection, messages: int, days: int, is_fatigued: bool
+) -> None:
+    # ben's one message without a click left 30 days ago.
+    shop.execute(f"update delivery.send_rules set rest_after_messages = {messages}, rest_days = {days}")
+    build(shop)
+    assert _rows(shop, "select is_fatigued from features.engagement where customer_id = 'ben'") == [(is_fatigued,)]
+
+
+_COUNTS = (
+    "segment_id, customers, written_to_customers, written_to_last_90_days_customers, messages_last_90_days, "
+    "written_to_last_365_days_customers, clicked_last_365_days_customers, fatigued_customers, unsubscribed_customers"
+)
+_SHARES = "written_to_share, messages_per_customer, clicked_share, fatigued_share, unsubscribed_share"
+
+
+def test_segments_say_how_many_were_written_to_and_what_these_did(shop: duckdb.DuckDBPyConnection) -> None:
+    assert _rows(shop, f"select {_COUNTS} from results.segment_engagement") == [
+        ("S0", 1, 0, 0, 0, 0, 0, 0, 0),  # hal
+        ("S1", 3, 3, 2, 2, 3, 2, 0, 2),  # ann, dot and eva: eva's message is 91 days old
+        ("S2", 4, 2, 2, 2, 2, 0, 1, 0),  # ben and cem; fay and gus were left out and got none
+        ("S3", 0, 0, 0, 0, 0, 0, 0, 0),
+        ("T0", 1, 0, 0, 0, 0, 0, 0, 0),
+        ("T1", 5, 5, 4, 4, 5, 2, 1, 2),
+        ("T2", 2, 0, 0, 0, 0, 0, 0, 0),
+    ]
+
+
+def test_a_share_is_of_those_written_to_and_there_is_none_where_nobody_was(shop: duckdb.DuckDBPyConnection) -> None:
+    found = {row[0]: row[1:] for row in _rows(shop, f"select segment_id, {_SHARES} from results.segment_engagement")}
+    assert found["S1"] == (0.666667, 1.0, 0.666667, 0.0, 0.666667)
+    assert found["S2"] == (0.5, 1.0, 0.0, 0.5, 0.0)
+    assert found["T2"] == (0.0, None, None, None, None)  # two customers and no message: nothing is known of clicks
+    assert found["S3"] == (None, None, None, None, None)  # no customer at all
+    overall = ", ".join(f"overall_{column}" for column in _SHARES.split(", "))
+    assert _rows(shop, f"select distinct {overall} from results.segment_engagement") == [(0.5, 1.0, 0.4, 0.2, 0.4)]
+
+
+def test_a_shop_that_knows_of_no_message_has_no_share_and_no_nought(shop: duckdb.DuckDBPyConnection) -> None:
+    shop.execute("delete from delivery.sends; delete from clean.campaign_contacts")
+    build(shop)
+    none = (None,) * 5
+    assert _rows(shop, f"select distinct {_SHARES} from results.segment_engagement") == [none]
+    assert _rows(shop, "select sum(written_to_customers), sum(customers) from results.segment_engagement") == [(0, 16)]
 
 
 def test_engagement_knows_nothing_after_the_as_of_date(shop: duckdb.DuckDBPyConnection) -> None:

@@ -12,18 +12,22 @@ import duckdb
 import pytest
 
 from segmentation_assets.defs import results
+from segmentation_assets.orchestration.checks import blocking_sentence, evaluate, rules_of
+from segmentation_assets.orchestration.checks import results as check_results
 from segmentation_assets.orchestration.warehouse import Warehouse
 from segmentation_assets.settings import Home
 from segmentation_assets.state.store import open_state
 from segmentation_assets.state.values import get_value
 from segmentation_assets.warehouse.connection import connect
 from segmentation_assets.warehouse.sql_models import SQL_ROOT, load_model
+from segmentation_assets.warehouse.tables import create_from_query
 from segmentation_assets_tests.defs.results_world import AS_OF, build, fill, make_tables
 
 CHECKS = SQL_ROOT / "checks"
 ASSETS = (
     results.measurement_rules, results.labelled_events, results.engagement, results.measured_campaigns,
-    results.campaign_customers, results.hold_out_customers, results.measured,
+    results.campaign_customers, results.hold_out_customers, results.measured, results.segment_engagement,
+    results.segment_campaigns,
 )  # fmt: skip
 _PLACES = ("results/*/*.sql", "features/engagement/*.sql", "delivery/labelled_events/*.sql")
 
@@ -46,8 +50,9 @@ BROKEN: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
     ),
     "features/engagement/counts_are_consistent": (
         "update features.engagement set days_since_click = -1 where customer_id = 'ann'; "
-        "update features.engagement set messages_since_click = 3 where customer_id = 'hal'",
-        [("ann",), ("hal",)],
+        "update features.engagement set messages_since_click = 3 where customer_id = 'hal'; "
+        "update features.engagement set is_fatigued = true where customer_id = 'dot'",
+        [("ann",), ("dot",), ("hal",)],
     ),
     "results/measurement_rules/one_row": ("delete from results.measurement_rules", [(0, 0)]),
     "results/measured_campaigns/one_row_per_campaign": (
@@ -89,7 +94,8 @@ BROKEN: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         [("summer", "treated", 1.0)],
     ),
     "results/segment_results/intervals_hold_the_effect": (
-        "update results.segment_results set p_holm = p_value / 2 - 0.1 where dimension = 'taste'",
+        "update results.segment_results set p_holm = p_value / 2 - 0.1 "
+        "where dimension = 'taste' and campaign_id = 'summer'",
         [("summer", "taste", "(other)")],
     ),
     "results/segment_results/levels_are_parts": (
@@ -100,6 +106,29 @@ BROKEN: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         "update results.pooled_results set high = low - 1 "
         "where method = 'fixed' and metric = 'buyers' and scope = 'all'",
         [("all", "buyers", "fixed")],
+    ),
+    "results/segment_engagement/every_segment_once": (
+        "delete from results.segment_engagement where segment_id = 'S0'; "
+        "insert into results.segment_engagement select * from results.segment_engagement where segment_id = 'T2'; "
+        "update results.segment_engagement set customers = 3 where segment_id = 'S2'",
+        [("stage", "S0"), ("stage", "S2"), ("taste", "T2")],
+    ),
+    "results/segment_engagement/customers_add_up": (
+        "update results.segment_engagement set unsubscribed_customers = 1 where segment_id = 'S1'",
+        [("stage",)],
+    ),
+    "results/segment_engagement/shares_are_of_somebody": (
+        "update results.segment_engagement set clicked_share = 0 where segment_id = 'T0'; "
+        "update results.segment_engagement set fatigued_customers = 4 where segment_id = 'S1'",
+        [("stage", "S1"), ("taste", "T0")],
+    ),
+    "results/segment_campaigns/one_row_per_campaign": (
+        "update results.segment_campaigns set is_newest = false",
+        [("summer", "T1")],
+    ),
+    "results/segment_campaigns/only_what_was_caused": (
+        "update results.campaign_results set is_experiment = false where campaign_id = 'summer'",
+        [("summer", "T1")],
     ),
     "results/campaign_verdicts/one_row_per_campaign": (
         "delete from results.campaign_verdicts where campaign_id = 'K2'",
@@ -192,6 +221,105 @@ def test_check_names_exactly_the_rows_that_break_it(con: duckdb.DuckDBPyConnecti
     assert [row[: len(keys[0])] for row in con.execute(check.query).fetchall()] == keys
 
 
+#: What a person reads where a table is not replaced, by the check that is broken.
+_REFUSALS = {
+    "results/segment_engagement/every_segment_once": (
+        "results.segment_engagement was not replaced, because rows break a blocking rule: every_segment_once (3 rows, "
+        'for example {"axis": "stage", "segment_id": "S0", "copies": 0, "summary_customers": 1, "customers": null}; '
+        '{"axis": "stage", "segment_id": "S2", "copies": 1, "summary_customers": 4, "customers": 3}). Materialise '
+        "segments/segment_summary and features/engagement on the same data; a customer is missing in one."
+    ),
+    "results/segment_engagement/shares_are_of_somebody": (
+        "results.segment_engagement was not replaced, because rows break a blocking rule: shares_are_of_somebody "
+        '(2 rows, for example {"axis": "stage", "segment_id": "S1", "written_to_customers": 3, '
+        '"written_to_last_365_days_customers": 3, "clicked_share": 0.666667, "fatigued_share": 0.0, '
+        '"unsubscribed_share": 0.666667, "messages_per_customer": 1.0}; {"axis": "taste", "segment_id": "T0", '
+        '"written_to_customers": 0, "written_to_last_365_days_customers": 0, "clicked_share": 0.0, '
+        '"fatigued_share": null, "unsubscribed_share": null, "messages_per_customer": null}). Look in '
+        "sql/results/segment_engagement.sql for a share without nullif, or a count without its condition."
+    ),
+    "results/segment_campaigns/one_row_per_campaign": (
+        "results.segment_campaigns was not replaced, because rows break a blocking rule: one_row_per_campaign (1 rows, "
+        'for example {"campaign_id": "summer", "segment_id": "T1", "what": "newest campaigns of the segment", '
+        '"found": 0}). Look for a second primary row of the campaign in results.campaign_results.'
+    ),
+    "results/segment_campaigns/only_what_was_caused": (
+        "results.segment_campaigns was not replaced, because rows break a blocking rule: only_what_was_caused (1 rows, "
+        'for example {"campaign_id": "summer", "segment_id": "T1", "effect": -0.25, "campaign_effect": null}). '
+        "Materialise results/campaign_results and results/segment_campaigns together; exploratory rows have no place "
+        "here."
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_REFUSALS))
+def test_a_broken_table_of_a_segments_answers_is_refused_in_a_sentence(
+    con: duckdb.DuckDBPyConnection, name: str
+) -> None:
+    table = name.rpartition("/")[0]
+    con.execute(BROKEN[name][0])
+    outcomes = evaluate(con, [rule for rule in rules_of(table) if rule.name == name.rpartition("/")[2]], AS_OF)
+    assert blocking_sentence(table, outcomes) == _REFUSALS[name]
+
+
+def test_counts_that_do_not_add_up_are_told_and_do_not_block(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(BROKEN["results/segment_engagement/customers_add_up"][0])
+    table = "results/segment_engagement"
+    outcomes = evaluate(con, rules_of(table), AS_OF)
+    assert blocking_sentence(table, outcomes) is None
+    (told,) = [found.description for found in check_results(table, outcomes) if not found.passed]
+    assert told == (
+        "customers_add_up: 1. The counts of an axis add up to those of all customers: nobody who was written to is "
+        "lost or counted twice. Materialise features/engagement, then results/segment_engagement; look for customers "
+        "without a segment."
+    )
+
+
+def test_a_segment_is_told_of_the_campaign_that_was_nearly_all_its_own(con: duckdb.DuckDBPyConnection) -> None:
+    found = "select campaign_id, axis, segment_id, segment_share, treated_customers, control_customers, "
+    found += "treated_buyers, control_buyers, effect, is_newest from results.segment_campaigns"
+    # gus is left out of everything and no part of the campaign; K1 was not sent from here.
+    assert con.execute(found).fetchall() == [("summer", "taste", "T1", 1.0, 4, 2, 1, 1, -0.25, True)]
+    # One of six was of another taste when it was planned; where fay is today does not matter.
+    con.execute("update results.campaign_customers set taste_segment_id = 'T2' where customer_id = 'ben'")
+    create_from_query(con, "results/segment_campaigns", load_model(SQL_ROOT / "results/segment_campaigns.sql").query)
+    assert con.execute(found).fetchall() == [("summer", "taste", "T1", 0.833333, 4, 2, 1, 1, -0.25, True)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update results.campaign_results set is_experiment = false",
+        "update results.campaign_results set is_early_look = true",
+        "update results.campaign_results set is_aa = true",
+        "update results.campaign_results set is_primary = (metric = 'orders')",
+        "update results.campaign_results set effect = null",
+        "update results.campaign_results set origin = 'past'",
+        "update results.campaign_customers set taste_segment_id = 'T2' where customer_id in ('ben', 'fay')",
+        "update results.campaign_customers set taste_segment_id = null where customer_id in ('ben', 'fay')",
+        "update results.campaign_customers set taste_segment_id = 'T0'",
+    ],
+)
+def test_a_result_that_claims_no_cause_for_the_segment_is_not_told(con: duckdb.DuckDBPyConnection, change: str) -> None:
+    con.execute(change)
+    create_from_query(con, "results/segment_campaigns", load_model(SQL_ROOT / "results/segment_campaigns.sql").query)
+    assert con.execute("select count(*) from results.segment_campaigns").fetchall() == [(0,)]
+
+
+def test_of_several_campaigns_of_a_segment_the_last_to_end_is_the_newest(con: duckdb.DuckDBPyConnection) -> None:
+    for table, later in (
+        ("campaign_customers", ""), ("campaign_results", ", -0.5 as effect"),
+        ("campaign_verdicts", ", window_ends_at + interval 1 day as window_ends_at"),
+    ):  # fmt: skip
+        con.execute(
+            f"insert into results.{table} by name select * replace ('autumn' as campaign_id{later}) "
+            f"from results.{table} where campaign_id = 'summer'"
+        )
+    create_from_query(con, "results/segment_campaigns", load_model(SQL_ROOT / "results/segment_campaigns.sql").query)
+    newest = "select campaign_id, effect from results.segment_campaigns where is_newest"
+    assert con.execute(newest).fetchall() == [("autumn", -0.5)]
+
+
 def test_a_campaign_in_its_window_is_noted_as_read_early_once_a_day(tmp_path: Path) -> None:
     warehouse = _home(tmp_path)
     with connect(warehouse.place.warehouse) as con:
@@ -242,6 +370,7 @@ def test_the_same_shop_gives_the_same_tables_whatever_the_order_of_rows_and_thre
             for name in ("delivery.sends", "delivery.events", "features.order_lines", "clean.campaign_contacts"):
                 con.execute(f"create or replace table {name} as select * from {name}{turn}")
             build(con, AS_OF)
-            names = ("results.campaign_customers", "results.measured_campaigns", "features.engagement")
+            names = ("results.campaign_customers", "results.measured_campaigns", "features.engagement",
+                     "results.segment_engagement")  # fmt: skip
             tables.append([con.execute(f"from {name}").fetchall() for name in names])
     assert tables[0] == tables[1]

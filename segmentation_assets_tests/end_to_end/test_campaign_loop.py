@@ -222,6 +222,58 @@ def test_the_world_went_on_and_kept_every_old_row(played: Played) -> None:
     assert played.ask("select count(*) from quality.rejected_rows").item() == 0
 
 
+def test_what_people_did_is_in_the_next_profiles(played: Played) -> None:
+    own = "from delivery.sends where status in ('sent', 'uncertain')"
+    written = played.ask(f"select count(distinct customer_id) {own}").item()
+    taste = played.ask("select * from results.segment_engagement where axis = 'taste'")
+    assert taste["written_to_last_90_days_customers"].sum() >= written > 0
+    clickers = played.ask(
+        "select count(distinct customer_id) from delivery.labelled_events where kind = 'click' and not is_robot"
+    ).item()
+    assert taste["clicked_last_365_days_customers"].sum() >= clickers > 0
+    told = played.ask(
+        "select e.axis, e.segment_id, e.clicked_share, f.number, f.value, p.how from results.segment_engagement as e "
+        "inner join profiles.profile_facts as f on f.axis = e.axis and f.segment_id = e.segment_id "
+        "and f.key = 'clicked' "
+        "inner join profiles.segment_profiles as p on p.axis = e.axis and p.segment_id = e.segment_id"
+    )
+    assert told.height > 0
+    for row in told.iter_rows(named=True):
+        assert row["number"] == pytest.approx(row["clicked_share"], abs=1e-6)
+        assert row["value"] in row["how"], row["segment_id"]
+    untold = played.ask(
+        "select e.written_to_last_365_days_customers as customers, f.number from results.segment_engagement as e "
+        "left join profiles.profile_facts as f on f.axis = e.axis and f.segment_id = e.segment_id "
+        "and f.key = 'clicked' where f.number is null"
+    )
+    assert (untold["customers"] < 50).all()
+
+
+def test_a_measured_campaign_is_told_of_its_taste_with_its_own_interval(played: Played) -> None:
+    found = played.ask(
+        "select s.*, r.effect as campaign_effect, r.low as campaign_low, r.high as campaign_high "
+        "from results.segment_campaigns as s inner join results.campaign_results as r "
+        "on r.campaign_id = s.campaign_id and r.metric = 'buyers'"
+    )
+    # On this small world most campaigns are for T0, which is told of none: whoever buys leaves it.
+    assert "T0" not in found["segment_id"]
+    assert (found["effect"] == found["campaign_effect"]).all() and (found["low"] == found["campaign_low"]).all()
+    for row in found.filter("is_newest").iter_rows(named=True):
+        facts = dict(
+            played.ask(
+                f"select key, number from profiles.profile_facts where axis = 'taste' "
+                f"and segment_id = '{row['segment_id']}' and key like 'effect%'"
+            ).iter_rows()
+        )
+        if min(row["treated_customers"], row["control_customers"]) < 50:
+            assert facts == {}
+            continue
+        assert facts == {
+            "effect": pytest.approx(row["effect"], abs=1e-6), "effect_low": pytest.approx(row["low"], abs=1e-6),
+            "effect_high": pytest.approx(row["high"], abs=1e-6),
+        }  # fmt: skip
+
+
 def test_a_second_simulation_has_nothing_to_answer(played: Played, tmp_path: Path) -> None:
     home = Path(shutil.copytree(played.home, tmp_path / "home"))
     settings = {"SEGMENTATION_SYNTHETIC__DIRT_SHARE": "0"}

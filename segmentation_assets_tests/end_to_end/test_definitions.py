@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -53,11 +54,33 @@ def test_the_jobs_differ_in_how_much_is_fitted_again(definitions: dg.Definitions
     }
 
 
+def test_every_job_reads_what_was_sent_before_it_writes_of_how_it_was_answered(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    way = ["delivery/sends", "features/engagement", "results/segment_engagement", "campaigns/email_drafts", "published"]
+    for parent, child in pairwise(way[:-1]):
+        assert dg.AssetKey(child.split("/")) in graph.get(dg.AssetKey(parent.split("/"))).child_keys, child
+    engaged = dg.AssetKey(["results", "segment_engagement"])
+    assert dg.AssetKey(["profiles", "segment_profiles"]) in graph.get(engaged).child_keys
+    for name in JOBS:
+        keys = {"/".join(key.path) for key in definitions.resolve_job_def(name).asset_layer.selected_asset_keys}
+        assert {*way, "profiles/segment_profiles", "results/segment_campaigns"} <= keys, name
+
+
+def test_results_are_of_what_was_sent_and_never_of_what_is_written_from_them(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    above = {"/".join(key.path) for key in graph.get_ancestor_asset_keys(dg.AssetKey(["results", "segment_campaigns"]))}
+    assert "delivery/sends" in above
+    assert not {key for key in above if key.startswith(("profiles/", "campaigns/", "delivery/plan"))}
+
+
 def test_the_campaigns_job_begins_at_the_choice_and_fits_nothing(definitions: dg.Definitions) -> None:
     keys = {"/".join(key.path) for key in definitions.resolve_job_def("campaigns").asset_layer.selected_asset_keys}
     assert {"campaigns/product_choices", "campaigns/product_segment_matches", "campaigns/next_best_products",
             "campaigns/email_drafts", "brief", "published"} <= keys  # fmt: skip
-    assert not {key for key in keys if key.startswith(("raw/", "clean/", "features/", "segments/"))}
+    # How the last messages were answered is read anew, for the profiles and the copy of this run.
+    answered = {"features/engagement"}
+    assert answered | {"results/segment_engagement", "results/segment_campaigns"} <= keys
+    assert not {key for key in keys - answered if key.startswith(("raw/", "clean/", "features/", "segments/"))}
     # Sending is asked for by name and by its sensor, and is no way to run the graph.
     others = {"__ASSET_JOB", "send_campaign"}
     assert set(JOBS) == {job.name for job in definitions.resolve_all_job_defs()} - others

@@ -152,13 +152,14 @@ def make_clean_tables(con: duckdb.DuckDBPyConnection) -> None:
         "(product_id VARCHAR, is_sensitive BOOLEAN, is_age_restricted BOOLEAN)"
     )
     con.execute("create schema if not exists delivery")
-    for name in ("sends", "events"):
+    for name in ("sends", "events", "send_rules"):
         columns = ", ".join(f"{column} {kind}" for column, kind in TABLE_TYPES[f"delivery/{name}"].items())
         con.execute(f"create or replace table delivery.{name} ({columns})")
     con.execute(
         "create or replace table delivery.labelled_events as "
         "select *, false as is_robot, '' as robot_rule from delivery.events"
     )
+    con.execute("insert into delivery.send_rules (rest_after_messages, rest_days) values (8, 90)")
     con.execute("create or replace table features.age_rule as select false as unknown_age_is_minor")
     con.execute("create or replace table features.profiling_opt_outs (customer_id VARCHAR, opted_out_at TIMESTAMP)")
     con.execute(

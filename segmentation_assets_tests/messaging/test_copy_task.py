@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation_assets.language.answer_facts import COUNTS, answer_facts
+from segmentation_assets.language.facts import FactBook
 from segmentation_assets.language.messages import messages_of
+from segmentation_assets.language.task import NotesBlock
 from segmentation_assets.merchandising.plan import STAGE_GROUPS
 from segmentation_assets.messaging.copy_task import BriefFacts, EmailAnswer, EmailVariant, email_task
 from segmentation_assets.messaging.copywriter import COPY_FIELDS
+from segmentation_assets.messaging.critique import critique_task
 from segmentation_assets.messaging.drafts import brief_facts
 
 
@@ -68,6 +73,77 @@ def _details(answer: EmailAnswer, brief: BriefFacts | None = None) -> list[str]:
 
 def _rules(answer: EmailAnswer, brief: BriefFacts | None = None) -> set[str]:
     return {finding.rule for finding in email_task(brief or _brief()).check(answer)}
+
+
+def _answered(clicked: int, fatigued: int, refused: int) -> BriefFacts:
+    """A brief to a stage of whom 2,000 were written to, in a shop where 5,000 were and 9 % of the others clicked."""
+    counts = [
+        dict(zip(COUNTS, row, strict=True))
+        for row in ((4000, 2000, 2000, 4000, 2000, clicked, fatigued, refused),
+                    (6000, 3000, 3000, 6000, 3000, 270, 300, 60))
+    ]  # fmt: skip
+    return replace(_brief(discount=0.0), answers=FactBook(answer_facts(counts[0], counts, "audience")))
+
+
+def _notes(brief: BriefFacts) -> list[str]:
+    return [
+        note
+        for block in email_task(brief).blocks
+        if isinstance(block, NotesBlock) and block.title.startswith("How they answered")
+        for note in block.notes
+    ]
+
+
+def test_the_writer_is_told_in_words_how_earlier_messages_were_answered() -> None:
+    assert _notes(_brief()) == []
+    assert _notes(_answered(180, 200, 40)) == []  # like everybody
+    assert _notes(_answered(400, 200, 40)) == [
+        "They click messages more often than customers here do: come straight to the goods."
+    ]
+    assert _notes(_answered(60, 900, 120)) == [
+        "They click messages less often than customers here do: begin with a single plain reason to look.",
+        "Many of them had many messages in a row without a click: be brief, and make it easy to say no.",
+        "They unsubscribe more readily than customers here do: write without any pressure.",
+    ]
+    sent = messages_of(email_task(_answered(60, 900, 120)), 50)[1]["content"]
+    assert "## How they answered earlier messages, which is not to be mentioned\n- They click messages less" in sent
+    assert "How they answered" not in messages_of(email_task(_brief()), 50)[1]["content"]
+
+
+def test_what_is_known_of_answers_is_no_fact_that_a_letter_may_state() -> None:
+    task = email_task(_answered(60, 900, 120))
+    answer = _written(opening="Only {{clicked}} of you clicked. Here is something you may like.")
+    assert any("clicked" in finding.detail and finding.rule == "unknown_fact" for finding in task.check(answer))
+
+
+@pytest.mark.parametrize(
+    ("opening", "hit"),
+    [
+        ("You have not opened our last e-mails. Here is something else.", "opened our last e-mails"),
+        ("We noticed that you never click our links.", "click our links"),
+        ("Did our earlier messages miss the mark?", "our earlier messages"),
+        ("Too many letters from us? Here is a single good one.", "Too many letters from us"),
+    ],
+)
+def test_a_reader_is_not_told_that_anybody_counts_their_clicks(opening: str, hit: str) -> None:
+    assert f"variant A, opening: {hit!r}: what readers did with earlier messages is not told to them." in _details(
+        _written(opening=opening)
+    )
+
+
+@pytest.mark.parametrize("group", STAGE_GROUPS)
+def test_a_tired_audience_is_shown_the_way_out_and_the_copy_passes_its_own_check(group: str) -> None:
+    tired = replace(_answered(60, 900, 120), stage_group=group)
+    task = email_task(tired)
+    answer = task.fallback()
+    assert task.check(answer) == []
+    assert [critique_task(tired, answer, variant).fallback().verdict for variant in "AB"] == ["send", "send"]
+    assert answer.a.closing == (
+        "If you would rather not hear from us, the link at the end takes care of it, no questions asked."
+    )
+    assert answer.b.closing == "Enough for now? The link at the end stops these letters to you, no questions asked."
+    rested = email_task(replace(_answered(60, 200, 120), stage_group=group)).fallback()
+    assert rested.b.closing != answer.b.closing
 
 
 def test_good_copy_is_accepted() -> None:

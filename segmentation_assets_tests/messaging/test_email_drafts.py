@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segmentation_assets.language.answer_facts import COUNTS
 from segmentation_assets.language.facts import Fact, FactBook, FactKind
 from segmentation_assets.language.task import Outcome, Task
 from segmentation_assets.merchandising.plan import STAGE_GROUPS, table_schema
@@ -256,6 +257,49 @@ def test_segment_names_and_customers_are_in_no_draft() -> None:
 
 def _facts_of(*rows: dict[str, object]) -> list[BriefFacts]:
     return brief_facts_of(_briefs(*rows), _promotable(), stage_groups=STAGE_GROUPS, currency="EUR")
+
+
+def _engagement(**stages: tuple[int, ...]) -> pl.DataFrame:
+    rows = [
+        {"axis": "stage", "segment_id": name, **dict(zip(COUNTS, row, strict=True))} for name, row in stages.items()
+    ]
+    taste = {"axis": "taste", "segment_id": "S1", **dict.fromkeys(COUNTS, 9)}
+    return pl.DataFrame([*rows, taste])
+
+
+def test_a_brief_knows_how_its_stages_together_answered_and_only_what_may_be_sent() -> None:
+    stages = _engagement(
+        S1=(2000, 1000, 1000, 1000, 1000, 100, 500, 0), S2=(2000, 1000, 1000, 3000, 1000, 200, 500, 0),
+        S3=(6000, 3000, 3000, 3000, 3000, 900, 30, 0),
+    )  # fmt: skip
+    both = {**_brief("lapsing", 0.0), "stage_segment_ids": "S1,S2"}
+
+    def answers(engagement: pl.DataFrame | None, brief: dict[str, object] = both) -> FactBook:
+        (found,) = brief_facts_of(
+            _briefs(brief), _promotable(), stage_groups=STAGE_GROUPS, currency="EUR", engagement=engagement
+        )
+        return found.answers
+
+    book = answers(stages)
+    assert book.number("clicked") == pytest.approx(0.15)
+    assert book.number("clicked_shop") == pytest.approx(0.24)
+    assert book.number("messages") == pytest.approx(2.0)
+    assert "fatigued" not in book  # the shop's less theirs is 30 customers
+    assert len(answers(None)) == 0
+    assert len(answers(stages, {**both, "stage_segment_ids": "S1,S9"})) == 0  # nothing is known of one of them
+
+
+def test_drafts_to_a_tired_stage_end_with_the_way_out() -> None:
+    tired = _engagement(
+        S1=(2000, 1000, 1000, 9000, 1000, 100, 500, 0), S2=(2000, 1000, 1000, 1000, 1000, 100, 100, 0)
+    )  # fmt: skip
+    briefs = brief_facts_of(
+        _briefs({**_brief("active", 0.0), "stage_segment_ids": "S1"}), _promotable(), stage_groups=STAGE_GROUPS,
+        currency="EUR", engagement=tired,
+    )  # fmt: skip
+    frame, _ = write_drafts(briefs, ask_embedded)
+    assert all("the link at the end" in text.lower() for text in frame["body_text"])
+    assert not any("the link at the end" in text.lower() for text in _drafts()["body_text"][:2])
 
 
 DRAFT_ID = "20240630-T1-lapsing-A"

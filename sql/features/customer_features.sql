@@ -55,11 +55,11 @@
 -- column search_count: Searches.
 -- column events_last_90_days: Things done on the site or in the app in the 90 days that end with the as-of date.
 -- column days_since_event: Days from the last thing done on the site or in the app to the as-of date.
--- column campaigns_received: Campaigns that contacted the customer (treated arm).
--- column campaign_open_count: Campaigns opened at least once.
--- column campaign_click_count: Campaigns clicked at least once.
--- column campaign_conversion_count: Campaigns that led to at least one conversion; held-out control customers do not count.
--- column campaign_response_share: Share of the received campaigns with an open, click or conversion, 0 to 1; null when none was received.
+-- column campaigns_received: Past campaigns of the source (clean.campaign_contacts), of any channel, that contacted the customer (treated arm). Campaigns sent from here are not among them, for an earlier day can be shown from clean tables only: features.engagement counts both.
+-- column campaign_open_count: Past campaigns of the source opened at least once.
+-- column campaign_click_count: Past campaigns of the source clicked at least once.
+-- column campaign_conversion_count: Past campaigns of the source that led to at least one conversion; held-out control customers do not count.
+-- column campaign_response_share: Share of these past campaigns with an open, click or conversion as the source reports them, 0 to 1; null when none was received. Clicks of a person on messages sent from here are in features.engagement.
 -- column education: Highest education; unknown when not known.
 -- column education_rank: Education as a rank, 1 primary to 5 doctorate.
 -- column employment_status: Employment status; unknown when not known.

@@ -9,6 +9,7 @@
 -- column days_since_message: Days since the last message; null for none.
 -- column days_since_click: Days since the last click; null for never.
 -- column messages_since_click: Messages since the last click, or ever where they never clicked: many mean fatigue.
+-- column is_fatigued: True where the rule that rests an address holds today: rest_after_messages or more since the last click, the last of them less than rest_days ago (delivery.send_rules).
 -- column is_unsubscribed: True when the customer unsubscribed or complained through a message or past campaign by the as-of date.
 with messages as (
     select customer_id, finished_at as sent_at
@@ -89,8 +90,14 @@ select
     date_diff('day', cast(w.last_message_at as date), cast($as_of as date)) as days_since_message,
     date_diff('day', cast(c.last_click_at as date), cast($as_of as date)) as days_since_click,
     coalesce(w.messages_since_click, 0) as messages_since_click,
+    coalesce(
+        w.messages_since_click >= r.rest_after_messages
+        and date_diff('day', cast(w.last_message_at as date), cast($as_of as date)) < r.rest_days,
+        false
+    ) as is_fatigued,
     k.customer_id in (select customer_id from refused) as is_unsubscribed
 from features.reachability as k
+cross join delivery.send_rules as r
 left join written_to as w on w.customer_id = k.customer_id
 left join clicked as c on c.customer_id = k.customer_id
 where not k.is_opted_out

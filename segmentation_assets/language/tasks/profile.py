@@ -67,6 +67,9 @@ def facts_to_tell(segment: SegmentFacts) -> FactBook:
     book = segment.book
     offer = [key for key in ("offer_product", "offer_discount") if key in book]
     keys = [key for key in _CORE if key in book]
+    if book.number("effect_low", 0.0) > 0 or book.number("effect_high", 0.0) < 0:
+        # An effect that may be chance is left out: nothing would keep a writer from calling it one.
+        keys += ["effect", "effect_low", "effect_high"]
     notable = []
     for fact in book:
         if fact.kind is not FactKind.DELTA or fact.key.startswith(_NAMED) or not fact.key.endswith("_gap"):

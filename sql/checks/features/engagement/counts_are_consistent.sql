@@ -9,7 +9,9 @@ select
     clicks_last_90_days,
     clicks_last_365_days,
     days_since_message,
-    days_since_click
+    days_since_click,
+    messages_since_click,
+    is_fatigued
 from features.engagement
 where clicks_last_90_days > clicks_last_365_days
     or days_since_message < 0
@@ -17,4 +19,5 @@ where clicks_last_90_days > clicks_last_365_days
     or (clicks_last_365_days > 0 and days_since_click is null)
     or (messages_last_90_days > 0 and days_since_message is null)
     or (days_since_message is null and messages_since_click > 0)
+    or (is_fatigued and messages_since_click = 0)
 order by customer_id
