@@ -44,6 +44,7 @@ from segmentation_assets.settings import (
     refuse_other_source,
 )
 from segmentation_assets.warehouse.connection import connect
+from segmentation_assets.warehouse.tables import has_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -306,6 +307,12 @@ def _print_summary(place: Home) -> None:
             "select axis, segment_id, name, customers, revenue_share, reachable_customers "
             "from segments.segment_summary where customers > 0 order by axis, segment_id"
         ).fetchall()
+        best = None
+        if has_table(con, "campaigns/briefs"):  # a selection of assets may not have come so far
+            best = con.execute(
+                "select brief_id from campaigns.briefs "
+                "order by expected_margin_amount desc nulls last, brief_id limit 1"
+            ).fetchone()
     out.print(f"\n[bold]{escape(title)}[/bold], data up to {as_of}, money in {currency}")
     out.print(
         f"Rows: {raw:,} raw = {clean:,} clean + {rejected:,} rejected; {repaired:,} repaired. "
@@ -324,9 +331,10 @@ def _print_summary(place: Home) -> None:
     out.print(f"\nThe brief, to read and print: {escape(str(place.brief))}", soft_wrap=True)
     out.print(f"For SQL, at any time:         {escape(str(place.published))}", soft_wrap=True)
     at = at_home(place)
+    # Without a campaign there is no draft to look at; why there is none is in the brief above.
+    look = f"`segmentation drafts show {best[0]}{at}`, " if best else ""
     out.print(
-        f'Next: `segmentation sql "from campaigns.email_drafts"{at}`, `segmentation ui{at}`, or your own tables with '
-        "`segmentation run --source FOLDER --home FOLDER`.",
+        f"Next: {look}`segmentation ui{at}`, or your own tables with `segmentation run --source FOLDER --home FOLDER`.",
         markup=False,
         soft_wrap=True,
     )

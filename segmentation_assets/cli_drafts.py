@@ -7,10 +7,9 @@ What belongs here: reading the published copy, showing, asking and printing. Wha
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,7 +20,8 @@ import typer
 
 from segmentation_assets.cli_shared import (
     HomeOption,
-    listed,
+    acting_person,
+    one_campaign,
     out,
     print_table,
     require_published,
@@ -56,6 +56,9 @@ AaOption = Annotated[
 DegradedOption = Annotated[
     bool, typer.Option("--accept-degraded", help="Also drafts that the model was to write and did not.")
 ]
+
+#: Campaigns that were begun, and how a person is told: what they are now is what was frozen then.
+_BEYOND_APPROVAL = {"sending": "it is being sent", "sent": "it was sent", "cancelled": "it was stopped"}
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,14 @@ def approve(
     from segmentation_assets.delivery import approval
 
     with sentences(), _opened(home) as opened:
-        person = _person(by)
+        person = acting_person(by, "Who approves")
         if not yes and not sys.stdin.isatty():
             raise SettingsError(
                 "Nobody is here to ask: this is no terminal. Approve with --yes after `segmentation drafts show`."
             )
         proposal = _propose(opened, brief)
         content = proposal.content
+        approval.refuse_begun(opened.store, content.campaign_id)  # before a person reads three pages of it
         found = _show(opened, proposal, is_aa=aa, accepts_degraded=accept_degraded)
         has_errors = any(finding.severity == "error" for finding in found)
         if not yes and not has_errors and not typer.confirm(f"\nApprove this as {person}?", default=False):
@@ -171,8 +175,10 @@ def reject(
     from segmentation_assets.delivery import approval
 
     with sentences(), _opened(home) as opened:
-        campaign_id = _resolve(brief, [row["campaign_id"] for row in _briefs(opened.con)] + _decided_ids(opened.store))
-        kept = approval.reject(opened.store, campaign_id, person=_person(by), reason=why, now=opened.clock())
+        person = acting_person(by, "Who rejects")
+        known = [row["campaign_id"] for row in _briefs(opened.con)] + _decided_ids(opened.store)
+        campaign_id = one_campaign(brief, known)
+        kept = approval.reject(opened.store, campaign_id, person=person, reason=why, now=opened.clock())
         out.print(f"{kept.person} rejected {campaign_id}: {kept.reason}", soft_wrap=True, markup=False)
 
 
@@ -187,7 +193,7 @@ def plan(
     with sentences(), _opened(home) as opened:
         plans, others = read_plans(opened.con), read_unplanned(opened.con)
         if campaign is not None:
-            chosen = _resolve(campaign, [row.campaign_id for row in plans])
+            chosen = one_campaign(campaign, [row.campaign_id for row in plans])
             plans, others = [row for row in plans if row.campaign_id == chosen], []
         if as_json:
             reasons = [{"campaign_id": row.campaign_id, **vars(reason)} for row in plans for reason in row.reasons] + [
@@ -237,21 +243,8 @@ def _opened(home: Path | None) -> Iterator[Opened]:
 def _propose(opened: Opened, brief: str) -> Proposal:
     from segmentation_assets.delivery.approval import propose
 
-    brief_id = _resolve(brief, [row["campaign_id"] for row in _briefs(opened.con)])
+    brief_id = one_campaign(brief, [row["campaign_id"] for row in _briefs(opened.con)])
     return propose(opened.con, opened.store, brief_id, opened.settings)
-
-
-def _resolve(given: str, ids: Collection[str]) -> str:
-    """The id that is given, or the only one that begins so. SettingsError where there is none, or more than one."""
-    known = sorted(set(ids))
-    if given in known:
-        return given
-    found = [campaign_id for campaign_id in known if given and campaign_id.startswith(given)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise SettingsError(f"{given!r} is the beginning of {len(found)} campaigns: {listed(found)}. Give more of it.")
-    raise SettingsError(f"There is no campaign {given!r}; there are {listed(known)}.")
 
 
 def _briefs(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -270,15 +263,6 @@ def _decided_ids(store: StateStore) -> list[str]:
     from segmentation_assets.state.campaigns import newest_approvals
 
     return list(newest_approvals(store))
-
-
-def _person(by: str | None) -> str:
-    if by is not None:
-        return by
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # an account without a name: KeyError until Python 3.12, OSError after
-        raise SettingsError("Your account on this machine has no name. Say who you are with --by NAME.") from None
 
 
 # --- the list ----------------------------------------------------------------------------------------------------
@@ -388,7 +372,9 @@ def _show(opened: Opened, proposal: Proposal, *, is_aa: bool, accepts_degraded: 
     for finding in found:
         if finding.severity == "warning":
             _say(f"- {finding}", "yellow")
-    if not errors:
+    if record is not None and record.status in _BEYOND_APPROVAL:
+        _say(f"It cannot be approved any more: {_BEYOND_APPROVAL[record.status]}.")
+    elif not errors:
         _say("Nothing stands in the way of approving it.")
     return found
 

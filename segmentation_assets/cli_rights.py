@@ -6,7 +6,6 @@ What belongs here: asking, calling and printing. What does not: what is done (`d
 
 from __future__ import annotations
 
-import getpass
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,16 @@ from typing import Annotated
 
 import typer
 
-from segmentation_assets.cli_shared import HomeOption, at_home, out, print_table, say_next, sentences, utc_now
+from segmentation_assets.cli_shared import (
+    HomeOption,
+    acting_person,
+    at_home,
+    out,
+    print_table,
+    say_next,
+    sentences,
+    utc_now,
+)
 from segmentation_assets.settings import Home, SettingsError, find_home, load_settings
 
 ByOption = Annotated[
@@ -51,6 +59,7 @@ def forget(
     with sentences():
         place = _place(home)
         settings = load_settings(place)
+        person = acting_person(by, "Who asks for it")
         if not yes:
             if not sys.stdin.isatty():
                 raise SettingsError("Forgetting cannot be taken back. Say --yes where nobody can be asked.")
@@ -58,7 +67,7 @@ def forget(
                 raise typer.Exit(1)
         with _alone(place), open_state(place.state) as store:
             report = rights.forget(
-                place, store, customer, person=_person(by), now=utc_now(), engine=settings.engine_limits()
+                place, store, customer, person=person, now=utc_now(), engine=settings.engine_limits()
             )
         out.print(report.sentence, soft_wrap=True, markup=False)
         say_next(place, "run", "The tables and the published copy hold rows under the id until")
@@ -81,9 +90,10 @@ def opt_out(
     with sentences():
         place = _place(home)
         engine = load_settings(place).engine_limits()
+        person = acting_person(by, "Who asks for it")
         with open_state(place.state) as store:
             told = rights.opt_out(
-                place, store, customer, person=_person(by), now=utc_now(), undo=undo, engine=engine
+                place, store, customer, person=person, now=utc_now(), undo=undo, engine=engine
             )  # fmt: skip
         out.print(told, soft_wrap=True, markup=False)
         say_next(place, "run", "The tables follow with")
@@ -112,12 +122,13 @@ def export(
     with sentences():
         place = _place(home)
         engine = load_settings(place).engine_limits()
+        person = acting_person(by, "Who asks for it")
         with open_state(place.state) as store:
             found = decide_recipients(place, store, audience, include_addresses=include_addresses, engine=engine)
 
             def keep(digest: str) -> None:
                 add_audit_entry(
-                    store, "export", audience, person=_person(by), now=utc_now(),
+                    store, "export", audience, person=person, now=utc_now(),
                     detail={
                         "recipients": found.recipients.height, "excluded": found.excluded.height,
                         "has_addresses": include_addresses, "sha256": digest,
@@ -183,13 +194,3 @@ def _place(home: Path | None) -> Home:
     if not place.warehouse.exists():
         raise SettingsError(f"Nothing was run in {place.path} yet. `segmentation run{at_home(place)}` comes first.")
     return place
-
-
-def _person(by: str | None) -> str:
-    """Who acts, for the audit."""
-    if by is not None and by.strip():
-        return by.strip()
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        raise SettingsError("Nobody is logged in by name here. Say who you are with --by.") from None

@@ -6,7 +6,6 @@ and sending it (`delivery.dispatcher`).
 
 from __future__ import annotations
 
-import getpass
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -17,9 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segmentation_assets.cli_shared import (
+    INTERRUPTED,
     HomeOption,
+    acting_person,
     at_home,
     err,
+    one_campaign,
     out,
     print_table,
     require_published,
@@ -110,12 +112,14 @@ def send(
         with open_state(place.state) as store:
             campaign_id = _resolved(place, store, campaign)
             if live:
-                done = _send_live(place, settings, store, campaign_id, limit)
+                done, was_stopped = _send_live(place, settings, store, campaign_id, limit)
             else:
                 _write_files(place, settings, store, campaign_id, limit)
                 return
-    if done.sentence:
-        raise typer.Exit(1)
+            if done.sentence:
+                raise typer.Exit(1)
+            if was_stopped and not done.is_finished:
+                raise typer.Exit(INTERRUPTED)
 
 
 def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str, limit: int | None) -> None:
@@ -130,6 +134,7 @@ def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str
         told = read_plan(con, campaign_id)
         plan = outbox.read_campaign_plan(con, campaign_id)
         known = get_campaign(store, campaign_id)
+        what_next = _what_next(place, settings, store, con, campaign_id, now=clock())
         if known is not None and known.status in ("sending", "sent"):
             content = CampaignContent.from_json(known.content)
         else:
@@ -167,14 +172,32 @@ def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str
         "them when you have looked.",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    out.print(
-        f"Next: `segmentation drafts approve {campaign_id}{at_home(place)}`, then "
-        f"`segmentation send {campaign_id} --live{at_home(place)}`.",
-        markup=False, soft_wrap=True,
-    )  # fmt: skip
+    out.print(what_next, markup=False, soft_wrap=True)
 
 
-def _send_live(place: Home, settings: Any, store: StateStore, campaign_id: str, limit: int | None) -> Dispatched:
+def _what_next(place: Home, settings: Any, store: StateStore, con: Any, campaign_id: str, *, now: dt.datetime) -> str:
+    """What a person does after looking at the files, as far as the campaign has come."""
+    from segmentation_assets.delivery.approval import ApprovalError, check_approval, current_digests
+    from segmentation_assets.delivery.freeze import FreezeError
+    from segmentation_assets.state.campaigns import get_campaign
+
+    known = get_campaign(store, campaign_id)
+    live = f"`segmentation send {campaign_id} --live{at_home(place)}`"
+    if known is not None and known.status in ("sent", "cancelled"):
+        return f"Campaign {campaign_id} was {known.status}, so nothing more of it is sent."
+    if known is not None and known.status == "sending":
+        return f"It is being sent already: {live} goes on."
+    try:
+        approved = check_approval(store, campaign_id, now, current_digests(con, store, campaign_id, settings))
+    except (ApprovalError, FreezeError):
+        return f"Next: `segmentation drafts approve {campaign_id}{at_home(place)}`, then {live}."
+    trial = " as an A/A trial, in which nobody is written to" if approved.is_aa else ""
+    return f"It is approved{trial}. Next: {live}."
+
+
+def _send_live(
+    place: Home, settings: Any, store: StateStore, campaign_id: str, limit: int | None
+) -> tuple[Dispatched, bool]:
     from segmentation_assets.delivery import outbox
     from segmentation_assets.messaging.content import CampaignContent
     from segmentation_assets.state.campaigns import get_campaign
@@ -193,8 +216,8 @@ def _send_live(place: Home, settings: Any, store: StateStore, campaign_id: str, 
             )  # fmt: skip
             with _stopped_by_signals(dispatcher.stop) as was_stopped:
                 done = dispatcher.run()
-    _print_totals(place, store, campaign_id, done, was_stopped())
-    return done
+    _print_totals(place, store, campaign_id, done, was_stopped=was_stopped(), now=clock())
+    return done, was_stopped()
 
 
 @contextmanager
@@ -232,7 +255,9 @@ def _told_counts(counts: Mapping[str, int]) -> str:
     return " · ".join(f"{counts[name]:,} {name}" for name in (*STATUSES, "deferred") if counts.get(name)) or "nothing"
 
 
-def _print_totals(place: Home, store: StateStore, campaign_id: str, done: Dispatched, was_stopped: bool) -> None:
+def _print_totals(
+    place: Home, store: StateStore, campaign_id: str, done: Dispatched, *, was_stopped: bool, now: dt.datetime
+) -> None:
     from segmentation_assets.state.outbox import count_reasons
 
     for note in done.notes:
@@ -255,9 +280,13 @@ def _print_totals(place: Home, store: StateStore, campaign_id: str, done: Dispat
         out.print(f"A person decides on the uncertain: `segmentation outbox uncertain list{at_home(place)}`.")
     if done.is_finished:
         out.print(f"Campaign {campaign_id} is sent.", markup=False)
-    elif done.next_at is not None:
+        return
+    if held := done.counts.get("claimed", 0):  # what a dead one held was given back before
+        out.print(f"{held:,} are with another sender that is at work now.")
+    if done.next_at is not None:
+        until = f", the next until {done.next_at:%Y-%m-%d %H:%M} UTC" if done.next_at > now else ""
         out.print(
-            f"{done.counts.get('pending', 0):,} wait, the next until {done.next_at:%Y-%m-%d %H:%M} UTC: "
+            f"{done.counts.get('pending', 0):,} wait{until}: "
             f"`segmentation send {campaign_id} --live{at_home(place)}` goes on.",
             markup=False, soft_wrap=True,
         )  # fmt: skip
@@ -360,17 +389,19 @@ def mark(
     home: HomeOption = None,
 ) -> None:
     """Decide what uncertain messages count as, or send them again; kept with your name."""
-    from segmentation_assets.delivery.approval import LONGEST_PERSON, checked_text
     from segmentation_assets.state.outbox import mark_uncertain, uncertain_sends
 
     with sentences(), _opened(home) as (place, store, now):
-        person = checked_text(by or getpass.getuser(), "Who decides", LONGEST_PERSON)
+        person = acting_person(by, "Who decides")
         ids = list(sends or ())
         if bool(ids) == bool(campaign):
             raise SettingsError("Name the sends, or --campaign for all uncertain ones of a campaign.")
         if campaign:
             campaign_id = _resolved(place, store, campaign)
             ids = [one.send_id for one in uncertain_sends(store, campaign_id, limit=1_000_000)]
+            if not ids:
+                out.print(f"No message of campaign {campaign_id} is uncertain, so nothing was changed.", markup=False)
+                return
         number = mark_uncertain(store, ids, decision.value, person=person, now=now)
         words = {"sent": "count as sent", "failed": "count as failed", "retry": "are sent again"}[decision.value]
         out.print(f"{number:,} uncertain {'message' if number == 1 else 'messages'} {words} now, says {person}.")
@@ -410,11 +441,4 @@ def _resolved(place: Home, store: StateStore, given: str) -> str:
     if place.published.exists():
         with connect(place.published, read_only=True) as con:
             known |= {plan.campaign_id for plan in read_plans(con)}
-    if given in known:
-        return given
-    fitting = sorted(name for name in known if name.startswith(given))
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        raise SettingsError(f"{given!r} begins the ids of {len(fitting)} campaigns: {', '.join(fitting[:12])}.")
-    raise SettingsError(f"There is no campaign {given!r}. `segmentation drafts list` shows what there is.")
+    return one_campaign(given, known)

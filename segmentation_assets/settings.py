@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -43,6 +44,19 @@ ENV_SECRETS = frozenset(
 )  # fmt: skip
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+_DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+
+
+def _domain(text: str) -> str:
+    """A domain as it stands after the @, in small letters. ValueError for anything else: it would fit no address."""
+    domain = text.strip().lower()
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError("must be a domain such as example.com, without @ or *, in ASCII (xn--)")
+    return domain
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
 
 
 class SettingsError(ValueError):
@@ -244,7 +258,7 @@ class DeliverySettings(_Section):
     smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="How the connection is secured.")
     smtp_user: str = Field("", description="User of the mail server; empty does not log in.")
     is_production: bool = Field(False, description="False: only allowed_domains are ever written to.")
-    allowed_domains: list[str] = Field(
+    allowed_domains: list[Domain] = Field(
         default_factory=lambda: ["example.com", "example.org", "example.net"],
         description="Domains that may be written to outside production.",
     )
@@ -599,13 +613,21 @@ def _read_environment() -> dict[str, Any]:
     known = set(Settings.model_fields)
     for name in sorted(os.environ):
         if name.startswith(ENV_PREFIX) and name not in {ENV_HOME, ENV_FILE} | ENV_SECRETS:
+            if any("\ud800" <= character <= "\udfff" for character in os.environ[name]):
+                raise SettingsError(f"In the environment: {name} holds bytes that are no text in UTF-8. Set it anew.")
             section = name.removeprefix(ENV_PREFIX).lower().split("__")[0]
             if section not in known:
                 _validate({section: None}, f"the environment ({name})")
     try:
         return dict(EnvSettingsSource(Settings)())
     except PydanticSettingsError as error:
-        raise SettingsError(f"In the environment: {error}.") from None
+        # Lists and tables are JSON there. The library names the section alone; the text it could not read is its cause.
+        text = getattr(error.__cause__, "doc", None)
+        named = [name for name in sorted(os.environ) if name.startswith(ENV_PREFIX) and os.environ[name] == text]
+        raise SettingsError(
+            f"In the environment: {' or '.join(named) or error} must be JSON, for example "
+            """'["example.com", "example.org"]' for a list."""
+        ) from None
 
 
 def _validate(values: Mapping[str, Any], where: str) -> Settings:
@@ -624,7 +646,7 @@ def _sentence(problem: dict[str, Any], inside: tuple[str, ...] = ()) -> str:
         near = difflib.get_close_matches(path[-1], known, n=1)
         hint = f" Did you mean {near[0]}?" if near else f" Known keys there: {', '.join(known)}."
         return f"{name} is not a setting.{hint}"
-    message = str(problem["msg"]).replace("Input should be", "must be").rstrip(".")
+    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "must be").rstrip(".")
     return f"{name} {message} (given: {problem.get('input')!r})."
 
 

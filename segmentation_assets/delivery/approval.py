@@ -216,6 +216,7 @@ def findings(
     ]
     found += _draft_findings(proposal)
     found += layout_findings(settings.sender.layout)
+    found += signing_findings(settings)
     if is_local(settings.delivery.public_url):
         found.append(
             GateFinding(
@@ -251,6 +252,20 @@ def layout_findings(layout: str) -> list[GateFinding]:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         return [GateFinding("layout", "error", f"sender.layout: {path.name} cannot be read ({why}).")]
     return [GateFinding(hit.rule, hit.severity, f"sender.layout: {hit.detail}") for hit in check_template(source)]
+
+
+def signing_findings(settings: Settings) -> list[GateFinding]:
+    """What is wrong with the key that is to sign the messages (DKIM); nothing where none is set.
+
+    Sending would refuse too, but then somebody has approved in vain.
+    """
+    from segmentation_assets.delivery.outbox import dkim_signer
+
+    try:
+        dkim_signer(settings)
+    except ValueError as error:
+        return [GateFinding("dkim", "error", str(error))]
+    return []
 
 
 def message_findings(content: CampaignContent) -> list[GateFinding]:
@@ -443,6 +458,17 @@ def approve(
             session, "approve_campaign", content.campaign_id, person=person, detail=detail, happened_at=now
         )
     return approval
+
+
+def refuse_begun(store: StateStore, campaign_id: str) -> None:
+    """ApprovalError where the campaign was begun, sent or stopped, so that nobody can approve it any more."""
+    record = campaigns.get_campaign(store, campaign_id)
+    if record is None or "approved" in campaigns.TRANSITIONS[record.status]:
+        return
+    try:
+        campaigns.refuse_transition(campaign_id, record.status, "approved")
+    except CampaignStateError as error:
+        raise ApprovalError(str(error)) from None
 
 
 def _bound(record: CampaignRecord) -> tuple[object, ...]:

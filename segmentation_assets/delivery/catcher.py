@@ -6,6 +6,7 @@ It forwards nothing and listens on the loopback alone, without TLS or login.
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 import threading
 import time
@@ -59,7 +60,8 @@ def start_catcher(
 ) -> tuple[Controller, KeepMessages]:
     """Listen in a thread of its own; `controller.stop()` ends it. Messages are kept in `folder` (mode 0700).
 
-    CatcherError for an address that is not of the loopback, and for a port that is in use.
+    CatcherError for an address that is not of the loopback, a port that is in use, and a folder that is not there to
+    be written.
     """
     from aiosmtpd.controller import Controller
 
@@ -69,8 +71,11 @@ def start_catcher(
         is_loopback = False
     if not is_loopback:
         raise CatcherError(f"The catcher listens on this machine alone, and {host} is not of it. Use 127.0.0.1.")
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise CatcherError(f"The catcher cannot keep messages in {folder} ({error.strerror}).") from None
     handler = KeepMessages(folder, on_message)
     options: dict[str, Any] = {"ident": "catcher", "data_size_limit": 10_000_000}
     controller = Controller(handler, hostname=host, port=port, **options)
@@ -79,8 +84,9 @@ def start_catcher(
             pass
         controller.start()
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)  # its own words repeat the address
         raise CatcherError(
-            f"The catcher cannot listen on {host}:{port} ({error.strerror or error}). Give another --port, and set "
-            "delivery.smtp_port to it."
+            f"The catcher cannot listen on {host}:{port} ({why}). Give another --port, and set delivery.smtp_port to "
+            "it."
         ) from None
     return controller, handler

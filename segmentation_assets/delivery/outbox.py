@@ -267,7 +267,13 @@ def make_dispatcher(
 ) -> Dispatcher:
     """The dispatcher of a campaign that was started, as the settings say. SettingsError where they cannot send."""
     from segmentation_assets.delivery.events import fold_spool
+    from segmentation_assets.delivery.quiet_hours import is_zone
 
+    if not is_zone(settings.delivery.timezone):  # it may have been changed since the plan was made
+        raise SettingsError(
+            f"delivery.timezone is {settings.delivery.timezone!r}, which is no time zone, so nothing was sent. Write "
+            "one like Europe/Berlin or UTC."
+        )
     key = open_key(place.secret_key, store)
     content = CampaignContent.from_json(campaign.content)
     return Dispatcher(

@@ -98,8 +98,8 @@ def find_customer(home: Home, given: str, engine: Engine | None = None) -> Custo
     Looks into the warehouse and the contact details, valid rows or not, and says nothing of what it finds.
     """
     wanted = given.strip()
-    if not wanted or not home.warehouse.exists():
-        return None
+    if not wanted or not home.warehouse.exists() or any("\ud800" <= one <= "\udfff" for one in wanted):
+        return None  # half a surrogate pair, which a terminal makes of bytes that are no UTF-8, is in no table
     people = home.people if home.people.exists() else None
     with connect(home.warehouse, read_only=True, people=people, engine=engine) as con:
         if people is not None and has_table(con, "people/customer_ids"):

@@ -401,8 +401,8 @@ def _moves(
                 caution=caution,
                 subjects=tuple(subjects.get(brief["brief_id"], ())),
                 review_command=(
-                    'segmentation sql "select variant, subject, body_text from campaigns.email_drafts '
-                    f"where brief_id = '{brief['brief_id']}'\"" + (f" --home {shlex.quote(home)}" if home else "")
+                    f"segmentation drafts show {shlex.quote(str(brief['brief_id']))}"
+                    + (f" --home {shlex.quote(home)}" if home else "")
                 ),
             )
         )

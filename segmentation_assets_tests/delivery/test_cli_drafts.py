@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
 import pty
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +25,7 @@ from segmentation_assets.cli_drafts import drafts_app
 from segmentation_assets.delivery import approval
 from segmentation_assets.delivery.clock import let_time_pass
 from segmentation_assets.messaging.content import CampaignContent
-from segmentation_assets.state import campaigns
+from segmentation_assets.state import campaigns, models
 from segmentation_assets.state.store import open_state
 from segmentation_assets_tests.delivery.campaign_world import LAPSED, LOYAL, World, publish
 
@@ -175,9 +177,60 @@ def test_a_home_of_an_older_version_is_told_to_run(drafts: Said, place: Path) ->
         )
 
 
+def test_who_has_no_name_is_told_before_anything_is_shown(drafts: Said) -> None:
+    for words in (("approve", LOYAL, "--yes", "--by", ""), ("reject", LOYAL, "--why", "No.", "--by", " ")):
+        code, told = drafts(*words)
+        assert code == 2 and told.endswith("is empty: say it in words.") and "Subject" not in told
+
+
+@pytest.mark.parametrize(("status", "told"), [("sending", "is being sent"), ("sent", "was sent")])
+def test_a_campaign_that_was_begun_is_not_shown_as_if_it_could_be_approved(
+    drafts: Said, place: Path, status: str, told: str
+) -> None:
+    drafts("approve", LOYAL, "--yes", "--by", "Ada")
+    with open_state(place / "state.sqlite") as store, store.session(write=True) as session:
+        session.get_one(models.Campaign, LOYAL).status = status
+    _, shown = drafts("show", LOYAL)
+    assert shown.endswith(f"It cannot be approved any more: it {told}.") and "Nothing stands in the way" not in shown
+    code, refused = drafts("approve", LOYAL, "--yes")
+    assert code == 2 and refused.startswith(f"Campaign {LOYAL} {told}, so it cannot be approved.")
+
+
+def test_a_key_that_cannot_sign_stands_in_the_way_of_approving(
+    drafts: Said, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SEGMENTATION_SENDER__DKIM_DOMAIN", "shop.example")
+    monkeypatch.setenv("SEGMENTATION_SENDER__DKIM_KEY_FILE", str(tmp_path / "dkim.pem"))
+    code, told = drafts("approve", LOYAL, "--yes")
+    assert code == 2
+    assert told.endswith(
+        "- dkim: sender.dkim_key_file cannot be read (No such file or directory), so nothing was sent."
+    )
+
+
+def test_a_state_store_that_cannot_be_used_is_a_sentence(drafts: Said, place: Path) -> None:
+    for beside in place.glob("state.sqlite*"):
+        beside.unlink()
+    (place / "state.sqlite").write_bytes(b"no database, whoever wrote it" * 100)
+    code, told = drafts("list")
+    assert code == 2
+    assert told.startswith("The state store, state.sqlite in HOME, cannot be used (file is not a database).")
+    (place / "state.sqlite").unlink()
+    (place / "state.sqlite").mkdir()  # as a folder without permission: the database cannot be opened
+    code, told = drafts("list")
+    assert code == 2 and "cannot be used (unable to open database file)" in told
+
+
+def test_a_state_store_of_a_newer_version_is_a_sentence(drafts: Said, place: Path) -> None:
+    with contextlib.closing(sqlite3.connect(place / "state.sqlite")) as con, con:
+        con.execute("update alembic_version set version_num = '9999'")
+    code, told = drafts("list")
+    assert code == 2 and "is at revision 9999" in told
+
+
 def test_a_home_without_anything_is_told_to_run(tmp_path: Path) -> None:
     assert said(drafts_app, "list", home=tmp_path) == (
-        2, f"Nothing is published in {tmp_path} yet. `segmentation run` makes it.",
+        2, f"Nothing is published in {tmp_path} yet. `segmentation run --home {tmp_path}` makes it.",
     )  # fmt: skip
 
 

@@ -454,6 +454,12 @@ def test_opting_out_and_back_is_told_and_audited_and_stops_what_waits(shop: Shop
         assert [entry.action for entry in rights.audit_entries(store)] == ["opt_in", "opt_out"]
 
 
+def test_an_id_that_is_no_text_is_nobodys(shop: Shop) -> None:
+    given = "C\udcff"  # bytes that are no UTF-8, as a terminal hands them over
+    with open_state(shop.home.state) as store, pytest.raises(RightsError, match="There is no such customer"):
+        opt_out(shop.home, store, given, person="tester", now=NOW, engine=ENGINE)
+
+
 def test_nobody_unknown_can_opt_out(shop: Shop) -> None:
     with open_state(shop.home.state) as store, pytest.raises(RightsError, match="There is no such customer"):
         opt_out(shop.home, store, "p99", person="tester", now=NOW, engine=ENGINE)

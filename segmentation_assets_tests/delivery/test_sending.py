@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import email
 import importlib.util
+import os
+import signal
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from email import policy
 from pathlib import Path
@@ -22,6 +25,7 @@ from typer.testing import CliRunner, Result
 from segmentation_assets import cli_send
 from segmentation_assets.delivery.approval import approve, propose
 from segmentation_assets.delivery.clock import let_time_pass, open_clock
+from segmentation_assets.delivery.dispatcher import Dispatcher
 from segmentation_assets.delivery.keys import open_key
 from segmentation_assets.delivery.spool import SpoolWriter
 from segmentation_assets.delivery.tokens import TOKEN_LENGTH, TokenKind, TokenSigner
@@ -116,6 +120,59 @@ def test_a_dry_run_is_the_default_and_sends_nothing(home: Home, store: StateStor
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert (len(files), server.accepted, count_statuses(store, LOYAL)) == (5, [], {})
     assert "@example.com" not in told.output
+
+
+def test_a_dry_run_says_what_is_next_as_far_as_the_campaign_has_come(
+    home: Home, store: StateStore, server: MailServer
+) -> None:
+    live = f"`segmentation send {LOYAL} --live --home {home.path}`"
+    assert f"Next: `segmentation drafts approve {LOYAL} --home {home.path}`, then {live}." in run("send", LOYAL).output
+    approved(home, store)
+    told = run("send", LOYAL).output
+    assert f"It is approved. Next: {live}." in told and "drafts approve" not in told
+    assert run("send", LOYAL, "--live", "--limit", "2").exit_code == 0
+    assert f"It is being sent already: {live} goes on." in run("send", LOYAL).output
+    assert run("send", LOYAL, "--live").exit_code == 0
+    assert f"Campaign {LOYAL} was sent, so nothing more of it is sent." in run("send", LOYAL).output
+
+
+@pytest.mark.parametrize("options", [(), ("--live",)])
+def test_no_campaign_named_is_not_the_only_one(
+    home: Home, store: StateStore, server: MailServer, options: tuple[str, ...]
+) -> None:
+    with duckdb.connect(str(home.published)) as con:
+        con.execute(f"delete from delivery.campaign_plans where campaign_id <> '{LOYAL}'")
+    approved(home, store)
+    told = run("send", "", *options)  # as "$CAMPAIGN" is, where the variable was not set
+    assert told.exit_code == 2 and "There is no campaign ''" in told.output
+    assert server.accepted == []
+
+
+def test_ctrl_c_ends_after_the_message_in_flight_with_exit_code_130_and_says_how_to_go_on(
+    home: Home, store: StateStore, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(home, store)
+    monkeypatch.setenv("SEGMENTATION_DELIVERY__CONNECTIONS", "1")
+    take, stop, stopped = server.next_action, Dispatcher.stop, threading.Event()
+
+    def noted(dispatcher: Dispatcher) -> None:
+        stop(dispatcher)
+        stopped.set()
+
+    def interrupted(who: str, stage: str) -> str | None:
+        if stage == "data" and len(server.accepted) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stopped.wait(30)
+        return take(who, stage)
+
+    monkeypatch.setattr(Dispatcher, "stop", noted)
+    monkeypatch.setattr(server, "next_action", interrupted)
+    told = run("send", LOYAL, "--live")
+    assert told.exit_code == 130, told.output
+    assert "Ended after the messages in flight." in told.output
+    counts = count_statuses(store, LOYAL)
+    assert (counts["sent"], counts["pending"] + counts.get("skipped", 0), counts["ghost"]) == (2, 4, 2)
+    assert f"`segmentation send {LOYAL} --live --home {home.path}` goes on." in told.output
 
 
 def test_links_of_a_dry_run_are_good_for_nothing(home: Home, store: StateStore) -> None:
@@ -247,7 +304,7 @@ def test_what_waits_when_the_approval_ends_is_not_sent_by_the_next_call_which_cl
 def test_a_campaign_nobody_knows_is_told(home: Home) -> None:
     told = run("send", "nothing")
     assert told.exit_code == 2
-    assert "There is no campaign 'nothing'. `segmentation drafts list` shows what there is." in told.output
+    assert f"There is no campaign 'nothing'; there are {LOYAL}." in told.output
 
 
 def test_a_person_sees_and_decides_what_is_uncertain(home: Home, store: StateStore, server: MailServer) -> None:

@@ -193,7 +193,8 @@ def test_a_chosen_product_that_has_left_the_catalogue_is_named(place: Path, prod
 def test_a_home_without_a_published_copy_says_so(tmp_path: Path, products: Said, words: list[str]) -> None:
     code, said = products(*words, home=tmp_path / "new")
     assert code == 2
-    assert said == f"Nothing is published in {tmp_path / 'new'} yet. `segmentation run` makes it."
+    new = tmp_path / "new"
+    assert said == f"Nothing is published in {new} yet. `segmentation run --home {new}` makes it."
     assert not (tmp_path / "new").exists()
 
 

@@ -104,7 +104,8 @@ def test_sql_of_money_keeps_its_digits_in_json(quick: Any, finished: Path) -> No
 def test_sql_on_nothing_is_a_sentence_and_exit_code_2(quick: Any, tmp_path: Path) -> None:
     ended = quick("sql", "select 1", "--home", tmp_path / "empty")
     assert ended.code == 2
-    assert ended.words == f"Nothing is published in {tmp_path / 'empty'} yet. `segmentation run` makes it."
+    empty = tmp_path / "empty"
+    assert ended.words == f"Nothing is published in {empty} yet. `segmentation run --home {empty}` makes it."
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,37 @@ def write_toml(home: Home, text: str) -> None:
     (home.path.parent / "segmentation.toml").write_text(text, encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "SEGMENTATION_DELIVERY__ALLOWED_DOMAINS",
+            "example.com",
+            "In the environment: SEGMENTATION_DELIVERY__ALLOWED_DOMAINS must be JSON, for example "
+            """'["example.com", "example.org"]' for a list.""",
+        ),
+        (
+            "SEGMENTATION_DELIVERY__ALLOWED_DOMAINS",
+            '["@example.com"]',
+            "In the environment: delivery.allowed_domains.0 must be a domain such as example.com, without @ or *, in "
+            "ASCII (xn--) (given: '@example.com').",
+        ),
+        (
+            "SEGMENTATION_DELIVERY__SMTP_USER",
+            "news\udcff",  # bytes that are no UTF-8, as Python hands them over
+            "In the environment: SEGMENTATION_DELIVERY__SMTP_USER holds bytes that are no text in UTF-8. Set it anew.",
+        ),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(home)
+    assert str(caught.value) == sentence
+
+
 def test_flags_win_over_environment_over_recorded_over_file(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     write_toml(home, "[synthetic]\ncustomers = 1\n")
     assert load_settings(home).synthetic.customers == 1

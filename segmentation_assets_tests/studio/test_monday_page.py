@@ -178,10 +178,7 @@ def test_what_became_of_the_products_somebody_chose_is_told() -> None:
 
 
 def test_reviewing_a_move_is_one_command() -> None:
-    assert _model().moves[0].review_command == (
-        'segmentation sql "select variant, subject, body_text from campaigns.email_drafts '
-        "where brief_id = '20240630-T1-loyal'\""
-    )
+    assert _model().moves[0].review_command == "segmentation drafts show 20240630-T1-loyal"
 
 
 def test_there_are_at_most_five_moves() -> None:
@@ -265,7 +262,7 @@ def test_further_sections_take_their_place_on_the_page() -> None:
 def test_the_short_text_names_the_moves_and_the_command() -> None:
     text = render_text(_model())
     assert text.startswith("Monday brief · Corner Roastery · as of 30 June 2024")
-    assert "1. Early access · Coffee" in text and "review: segmentation sql" in text
+    assert "1. Early access · Coffee" in text and "review: segmentation drafts show 20240630-T1-loyal" in text
     assert "What the data cannot say yet:" in text
 
 
