@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from segmentation_assets.language.facts import clean_name
 from segmentation_assets.measurement.breakdown import SEGMENT_SCHEMA
 from segmentation_assets.measurement.lift import RESULT_SCHEMA
 from segmentation_assets.measurement.measured import MeasuredCampaign, measure_campaign, note_looks, pooled_results
@@ -14,6 +15,7 @@ from segmentation_assets.measurement.tables import COLUMN_NOTES, TABLE_TYPES
 from segmentation_assets.orchestration.result_plots import forest, funnel
 from segmentation_assets.orchestration.table_steps import Computed, TableDeclaration, computed_tables, sql_table
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
+from segmentation_assets.segmentation.spec import STAGE, TASTE
 from segmentation_assets.state.store import open_state
 from segmentation_assets.state.values import get_value, put_value
 
@@ -105,8 +107,14 @@ def measured(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Mapping
         ).fetchall()[0]
         hold_out = con.sql("from results.hold_out_customers").pl()
         names = {
-            "taste": dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
-            "stage": dict(con.execute("select segment_id, name from segments.stage_model").fetchall()),
+            "taste": {
+                TASTE.outside_id: TASTE.outside_name,
+                **dict(con.execute("select segment_id, name from segments.taste_model").fetchall()),
+            },
+            "stage": {
+                STAGE.outside_id: STAGE.outside_name,
+                **dict(con.execute("select segment_id, name from segments.stage_model").fetchall()),
+            },
             "product": dict(con.execute("select product_id, name from clean.products").fetchall()),
         }
         looks = _looks(warehouse, [row["campaign_id"] for row in campaigns if 0 < row["elapsed_share"] < 1], as_of)
@@ -188,7 +196,9 @@ def _results_told(results: pl.DataFrame, pooled: pl.DataFrame) -> dict[str, Any]
             )
             if row["is_experiment"]:
                 size = row["treated_customers"] + row["control_customers"]
-                drawn.append((f"{label} ({row['campaign_id']})"[:44], effect, low, high, size))
+                drawn.append(
+                    (f"{clean_name(label, 32)} ({clean_name(row['campaign_id'], 10)})", effect, low, high, size)
+                )
         lines.append(
             f"| {label} | {row['treated_customers']:,} | {row['control_customers']:,} | {figures} | {row['note']} |"
         )
@@ -235,7 +245,7 @@ def _funnel(results: pl.DataFrame, shown: list[str]) -> dg.MarkdownMetadataValue
 def _name_of(results: pl.DataFrame, campaign_id: str) -> str:
     """The campaign's name, or its id where it has none."""
     name = results.filter(campaign_id=campaign_id)["name"].item(0)
-    return f"{name or campaign_id}"
+    return clean_name(name or "", 34) or campaign_id
 
 
 def _pooled_told(pooled: pl.DataFrame) -> dict[str, Any]:

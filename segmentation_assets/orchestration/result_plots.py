@@ -36,7 +36,7 @@ def forest(
             [low, effect, high, effect], [place, place + 0.26, place, place - 0.26], color=COLOURS[0], linewidth=0
         )
     labels = [row[0] for row in rows] + [row[0] for row in pooled]
-    axis.set_yticks(places, [label[:44] for label in labels], fontsize=8)
+    axis.set_yticks(places, labels, fontsize=8)
     right = max([row[3] for row in rows] + [row[3] for row in pooled], default=1.0)
     values = [(effect, low, high) for _, effect, low, high, _ in rows] + [(e, low, high) for _, e, low, high in pooled]
     for place, (effect, low, high) in zip(places, values, strict=True):
@@ -48,7 +48,7 @@ def forest(
     width = max(right - left, 1e-9)
     axis.set_xlim(min(left, 0) - 0.04 * width, right + 0.42 * width)
     axis.set_ylim(-0.7, len(labels) - 0.3)
-    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    made.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
     axis.set_xlabel(x_label, fontsize=8, color=MUTED)
     axis.grid(axis="x", color=GRID)
     return to_markdown(made, caption)
@@ -73,7 +73,7 @@ def funnel(
         for place, share, size in zip(places, shares, known, strict=True):
             words = "not recorded" if share is None else f"{size:.1f}%"
             axis.text(size, place, f" {words}", va="center", fontsize=7, color=MUTED if share is None else INK)
-        axis.set_yticks(places, [name[:34] for name in campaigns] if number == 0 else [""] * len(campaigns), fontsize=8)
+        axis.set_yticks(places, list(campaigns) if number == 0 else [""] * len(campaigns), fontsize=8)
         axis.set_ylim(-0.6, max(len(campaigns), 1) - 0.4)
         axis.set_xlim(0, max([*known, 0.1]) * 1.6)
         axis.set_title(label, loc="left", fontsize=9, color=INK)

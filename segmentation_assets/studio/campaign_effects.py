@@ -105,7 +105,8 @@ def pooled_words(pooled: pl.DataFrame) -> str:
     row = rows.get("sent") or rows.get("all")
     if row is None:
         return ""
-    whose = "sent from here" if row["scope"] == "sent" else "of the past and sent from here"
+    is_past = "past" in rows and rows["past"]["campaigns"] == row["campaigns"]
+    whose = "sent from here" if row["scope"] == "sent" else "of the past" if is_past else "of the past and from here"
     told = (
         f"{count(row['campaigns'])} campaigns {whose}: {share(row['control_value'])} of those left out at random "
         f"bought, and {_points(row['effect'])} of those written to, between {_points(row['low'])} and "

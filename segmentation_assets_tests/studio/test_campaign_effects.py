@@ -91,11 +91,13 @@ def test_campaigns_sent_from_here_are_pooled_as_soon_as_there_are_two() -> None:
     past, one, two = ({**_POOLED, "scope": "all"}, {**_POOLED, "scope": "sent", "campaigns": 1, "low": None},
                       {**_POOLED, "scope": "sent", "campaigns": 2, "low": -0.01})  # fmt: skip
     assert pooled_words(_frame("pooled_results", past, one)) == (
-        "4 campaigns of the past and sent from here: 5% of those left out at random bought, and +3.0 points of those "
+        "4 campaigns of the past and from here: 5% of those left out at random bought, and +3.0 points of those "
         "written to, between +1.0 points and +5.0 points. Messages like these bring buyers who would not have come."
     )
     assert pooled_words(_frame("pooled_results", past, two)).startswith("2 campaigns sent from here: 5% of")
     assert "That may be chance" in pooled_words(_frame("pooled_results", two))
+    both = _frame("pooled_results", past, {**past, "scope": "past"})
+    assert pooled_words(both).startswith("4 campaigns of the past: 5% of")
     worse = {**past, "low": -0.05, "high": -0.01}
     assert pooled_words(_frame("pooled_results", worse)).endswith("Messages like these keep buyers away.")
     assert pooled_words(_frame("pooled_results", one, {**past, "metric": "orders"})) == ""
