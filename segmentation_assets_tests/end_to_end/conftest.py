@@ -177,24 +177,6 @@ def finished(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def offline(once: Once) -> Path:
-    """As `finished`, of a process in which every attempt to connect is an error."""
-
-    def fill(folder: Path) -> None:
-        (folder / "sitecustomize.py").write_text(
-            "import socket\n"
-            "def refuse(self, address, *rest):\n"
-            "    raise OSError(f'a connection to {address} was tried')\n"
-            "socket.socket.connect = refuse\n"
-            "socket.socket.connect_ex = refuse\n",
-            encoding="utf-8",
-        )
-        _finish(folder, "--customers", CUSTOMERS, env={"PYTHONPATH": str(folder)})
-
-    return once("offline", fill)
-
-
-@pytest.fixture(scope="session")
 def grown(once: Once, finished: Path) -> Path:
     """The finished HOME after 70 more customers were assigned to its segments (`home`). Read it; write to a copy."""
 
@@ -226,13 +208,16 @@ def home(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def public(once: Once) -> Callable[..., Path]:
-    """The folder of a finished run on a public source; skipped with the reason where the files are absent."""
+    """The folder of a finished run on a public source; skipped with the reason where the files are absent.
+
+    That of `sales_data_sample` is a process of its own; the others are in this process, without seconds of imports.
+    """
 
     def make(source: str, *words: object, name: str = "") -> Path:
         if not DATA.is_dir():
             pytest.skip(f"The public data files are not there ({DATA}).")
-        label = f"public-{name or source}"
-        return once(label, lambda folder: _finish(folder, "--source", source, "--data", DATA, *words))
+        label, finish = f"public-{name or source}", _finish if source == "sales_data_sample" else _finish_here
+        return once(label, lambda folder: finish(folder, "--source", source, "--data", DATA, *words))
 
     return make
 

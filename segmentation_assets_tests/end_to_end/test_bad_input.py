@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from segmentation_assets.settings import PROJECT_ROOT
+from segmentation_assets.orchestration.run_lock import hold_run_lock
+from segmentation_assets.settings import Home
 
 ONLY_RAW = ("--select", "group:raw")
 
@@ -342,30 +343,18 @@ def test_a_warehouse_held_open_by_another_process_is_named_and_left_alone(quick:
 
 
 def test_the_second_of_two_runs_at_once_says_for_whom_it_waits_and_then_succeeds(
-    cli: Any, home: Path, wait_for: Callable[..., None], tmp_path: Path
+    cli: Any, home: Path, wait_for: Callable[..., None]
 ) -> None:
-    hold = (
-        "import sys, pathlib\n"
-        "from segmentation_assets.orchestration.run_lock import hold_run_lock\n"
-        "from segmentation_assets.settings import Home\n"
-        f"with hold_run_lock(Home(pathlib.Path({str(home)!r})), 'firstrun-1', print):\n"
-        "    print('held', flush=True); input()\n"
-    )
-    first = subprocess.Popen(
-        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_ROOT
-    )
-    assert first.stdout is not None
-    first.stdout.readline()
-    second = cli.start("run", "--select", 'key:"features/spend_by_value"', "--home", home)
-    wait_for(lambda: len(list((home / "locks").glob("*.lock"))) == 2, "the second run to begin")
-    assert second.stdout is not None
-    too_long = threading.Timer(120, second.kill)
-    too_long.start()
-    said = next((line for line in second.stdout if line.startswith("Waiting for ")), "nothing, and ended")
-    too_long.cancel()
-    assert f"Waiting for run firstrun (process {first.pid})" in said
-    assert second.poll() is None
-    first.communicate("\n")
+    with hold_run_lock(Home(home), "firstrun-1", print):  # the first is this process
+        second = cli.start("run", "--select", 'key:"features/spend_by_value"', "--home", home)
+        wait_for(lambda: len(list((home / "locks").glob("*.lock"))) == 2, "the second run to begin", 240)
+        assert second.stdout is not None
+        too_long = threading.Timer(120, second.kill)
+        too_long.start()
+        said = next((line for line in second.stdout if line.startswith("Waiting for ")), "nothing, and ended")
+        too_long.cancel()
+        assert f"Waiting for run firstrun (process {os.getpid()})" in said
+        assert second.poll() is None
     out, err = second.communicate(timeout=120)
     assert second.returncode == 0, out + err
 

@@ -36,7 +36,7 @@ SETTINGS = {
     "SEGMENTATION_CAMPAIGNS__AUDIENCE_SHARE": "0.8",
     "SEGMENTATION_CAMPAIGNS__CONTROL_SHARE": "0.3",
     "SEGMENTATION_DELIVERY__TRANSPORT": "catcher",
-    "SEGMENTATION_DELIVERY__MESSAGES_PER_SECOND": "100",
+    "SEGMENTATION_DELIVERY__MESSAGES_PER_SECOND": "1000",
     "SEGMENTATION_SENDER__SHOP_NAME": "Example Shop",
     "SEGMENTATION_SENDER__POSTAL_ADDRESS": "Example Shop, 1 Example Street, 00000 Exampletown",
     "SEGMENTATION_MAILGUN_KEY": "key-of-a-test",
@@ -125,7 +125,7 @@ def _play(folder: Path, finish: Fill) -> None:
         for process in started:
             process.terminate()
             process.wait(30)
-    finish(env=env)(folder)
+    finish("--job", "assign", env=env)(folder)  # the next days' customers, in the segments that are there
 
 
 def _playing() -> typer.Typer:

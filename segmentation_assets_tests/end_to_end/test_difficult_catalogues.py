@@ -425,6 +425,9 @@ def test_without_products_the_run_ends_well_with_empty_tables_and_the_reason(
 
 # --- settings -------------------------------------------------------------------------------------------------------
 
+#: The steps that decide what is offered to whom, on customers and segments that are there.
+OFFERING = 'group:campaigns or key:"published"'
+
 
 def test_a_discount_of_90_percent_for_everybody_leaves_what_still_earns_its_floor(
     place: Path, quick: Any, read: Any
@@ -432,7 +435,7 @@ def test_a_discount_of_90_percent_for_everybody_leaves_what_still_earns_its_floo
     groups = ("LOYAL", "NEW", "LAPSING", "LAPSED", "NEVER_BOUGHT")
     env = {f"SEGMENTATION_CAMPAIGNS__DISCOUNTS__{group}": "0.9" for group in groups}
     env["SEGMENTATION_CAMPAIGNS__DISCOUNT_SHARE"] = "0.9"
-    ended = quick("run", "--job", "campaigns", "--home", place, env={**SMALL, **env})
+    ended = quick("run", "--select", OFFERING, "--home", place, env={**SMALL, **env})
     assert ended.code == 0, ended.words
     published = place / "published.duckdb"
     # 25.00 less 90% is 2.50 at a cost of 0.20; the others cost four tenths of their price.
@@ -450,7 +453,7 @@ def test_a_discount_of_90_percent_for_everybody_leaves_what_still_earns_its_floo
 def test_a_filter_through_the_environment_leaves_only_what_passes_it(place: Path, quick: Any, read: Any) -> None:
     env = {**SMALL, "SEGMENTATION_CAMPAIGNS__FILTERS__MINIMUM_PRICE": "20"}
     before = set(reasons(read, place, "is_promotable"))
-    ended = quick("run", "--job", "campaigns", "--home", place, env=env)
+    ended = quick("run", "--select", OFFERING, "--home", place, env=env)
     assert ended.code == 0, ended.words
     prices = {str(row["product_id"]): float(str(row["list_price"])) for row in PRODUCTS}
     dear = {product_id for product_id in before if prices[product_id] >= 20}

@@ -640,39 +640,30 @@ def test_a_replay_says_what_it_repeats_and_runs_with_that_provider_only(ai: Said
 
 
 @pytest.mark.slow
-def test_a_name_given_by_a_person_comes_into_the_tables_and_survives_the_next_run(
-    quick: Any, home: Path, read: Any
-) -> None:
-    code, words = _invoke(edit_app, ["name", "taste", "T1", "What Ada calls them", "--home", str(home)])
-    assert code == 0, words
-    # Every step that names a segment is among the segments', so they are enough of the run after.
-    for words_ in (("--job", "refit"), ("--select", 'group:segments or key:"published"')):
-        ended = quick("run", *words_, "--home", home)
-        assert ended.code == 0, ended.words
-        query = "select name from segments.segment_summary where axis = 'taste' and segment_id = 'T1'"
-        assert read.one(home / "published.duckdb", query) == "What Ada calls them"
-
-
-@pytest.mark.slow
-def test_texts_of_a_person_win_are_shown_as_such_and_state_the_new_figures_when_numbers_move(
+def test_names_and_texts_of_a_person_win_survive_the_next_run_and_state_the_figures_of_the_day(
     quick: Any, home: Path, read: Any
 ) -> None:
     published = home / "published.duckdb"
     (size,) = read(published, "select customers from segments.segment_summary where segment_id = 'S1'")[0]
-    words = ["profile", "stage", "S1", "who", f"Our friends: {size:,} customers."]
-    code, told = _invoke(edit_app, [*words, "--home", str(home)])
-    assert code == 0, told
-    writing = "group:profiles or group:campaigns or group:publish"
-    ended = quick("run", "--select", writing, "--home", home)
-    assert ended.code == 0, ended.words
-    query = (
+    for words in (
+        ["name", "taste", "T1", "What Ada calls them"],
+        ["profile", "stage", "S1", "who", f"Our friends: {size:,} customers."],
+    ):
+        code, told = _invoke(edit_app, [*words, "--home", str(home)])
+        assert code == 0, told
+    named = "select name from segments.segment_summary where axis = 'taste' and segment_id = 'T1'"
+    written = (
         "select who, written_by, edited_fields, edited_at is not null from profiles.segment_profiles "
         "where segment_id = 'S1'"
     )
-    assert read(published, query) == [(f"Our friends: {size:,} customers.", "embedded", "who", True)]
+    ended = quick("run", "--job", "refit", "--home", home)
+    assert ended.code == 0, ended.words
+    assert read.one(published, named) == "What Ada calls them"
+    assert read(published, written) == [(f"Our friends: {size:,} customers.", "embedded", "who", True)]
+    # The next run is on more customers: the name stays, and the text has the new figure.
     ended = quick("run", "--job", "assign", "--customers", 460, "--home", home)
     assert ended.code == 0, ended.words
+    assert read.one(published, named) == "What Ada calls them"
     (now,) = read(published, "select customers from segments.segment_summary where segment_id = 'S1'")[0]
     assert now != size
-    query = "select who from profiles.segment_profiles where segment_id = 'S1'"
-    assert read.one(published, query) == f"Our friends: {now:,} customers."
+    assert read(published, written) == [(f"Our friends: {now:,} customers.", "embedded", "who", True)]
