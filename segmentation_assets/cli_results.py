@@ -1,7 +1,7 @@
 """The command `segmentation results`: what campaigns did, and whether to repeat them.
 
 What belongs here: reading the published copy and printing. What does not: measuring (`measurement`) and the words
-(`studio.campaign_effects`).
+(`studio.results_told`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of words.
 
 def results(campaign: CampaignArgument = None, as_json: JsonOption = False, home: HomeOption = None) -> None:
     """What campaigns did, whether to repeat them, and what to expect of the next."""
-    from segmentation_assets.studio.campaign_effects import newest_first, pooled_words
+    from segmentation_assets.studio.results_told import newest_first, pooled_words
 
     with sentences():
         place = find_home(home)
@@ -102,7 +102,7 @@ _ENDS = ("effect", "low", "high")
 
 
 def _show(verdict: dict[str, Any], effects: pl.DataFrame, groups: pl.DataFrame, currency: str) -> None:
-    from segmentation_assets.studio.campaign_effects import brought, rates_words
+    from segmentation_assets.studio.results_told import brought, rates_words
 
     campaign_id, arm = verdict["campaign_id"], verdict["arm"]
     arms = "" if arm == "treated" else f" · {arm}"

@@ -11,8 +11,8 @@ from segmentation_assets.defs.history import previous_summary, remember_summary
 from segmentation_assets.orchestration.warehouse import Warehouse, source_row
 from segmentation_assets.settings import find_default_home
 from segmentation_assets.sources.choice import describe_source
-from segmentation_assets.studio.campaign_effects import effects_section
 from segmentation_assets.studio.monday_brief import build_brief, render_html, render_text, trust_section, words_section
+from segmentation_assets.studio.results_told import effects_section
 from segmentation_assets.warehouse.publish import publish
 
 _OWNER = ["team:marketing"]

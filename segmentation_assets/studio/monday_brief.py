@@ -146,7 +146,7 @@ def build_brief(
     `title` names the source; `summary` segments.segment_summary, `profiles` profiles.segment_profiles, `briefs`,
     `drafts`, `matches`, `promotable` the campaigns tables, `capabilities` quality.capabilities, `accounting`
     quality.row_accounting. `verdicts`: by axis, from AXIS_choice. `previous_summary`: the summary of the run before
-    and `previous_as_of` its date; None at the first run. `effects`: what campaigns did, of `campaign_effects`, told in
+    and `previous_as_of` its date; None at the first run. `effects`: what campaigns did, of `results_told`, told in
     the terminal too; `sections`: further parts of the page. `home` stands in the commands; empty for the default home.
     """
     moves = _moves(briefs, drafts, matches, promotable, _segment_names(summary), currency=currency, home=home)

@@ -166,7 +166,6 @@ def test_buyers_of_both_arms_are_those_who_were_simulated(played: Played) -> Non
         mine = truth.filter(pl.col("campaign_id") == row["campaign_id"]).with_columns(
             buys=pl.col("customer_id").is_in(buyers["customer_id"].to_list())
         )
-        assert mine.filter("is_moved")["buys"].all()
         for arm in ("treated", "control"):
             of_arm = mine.filter(pl.col("arm") == arm)
             assert row[f"{arm}_customers"] == of_arm.height > 0

@@ -92,23 +92,6 @@ def test_nothing_about_a_person_left_and_the_search_would_have_found_it(modelled
     assert [value for value in values if value in planted]
 
 
-def test_no_fact_about_fewer_than_fifty_people_left(modelled: Path, read: Any) -> None:
-    published = modelled / "home" / "published.duckdb"
-    small = read(
-        published,
-        "select axis || ' ' || segment_id from segments.segment_summary where customers between 1 and 49",
-    )
-    asked = {item for (item,) in read(published, "select distinct item from language.model_calls")}
-    assert not {item for (item,) in small} & asked
-    for item in small:
-        axis, segment_id = str(item[0]).split(" ")
-        assert read(
-            published,
-            f"select written_by, is_degraded from profiles.segment_profiles where axis = '{axis}' "
-            f"and segment_id = '{segment_id}'",
-        ) == [("embedded", False)]
-
-
 def test_a_replay_is_a_second_run_that_makes_no_connection_no_new_version_and_the_same_tables(
     quick: Any, modelled: Path, tmp_path: Path, read: Any
 ) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from segmentation_assets.cli import app
 from segmentation_assets.measurement.lift import TOO_FEW_BUYERS
 from segmentation_assets.measurement.tables import TABLE_TYPES
-from segmentation_assets.studio.campaign_effects import brought, effects_section, pooled_words, rates_words
+from segmentation_assets.studio.results_told import brought, effects_section, pooled_words, rates_words
 
 _NAMES = {"BIGINT": pl.Int64(), "DOUBLE": pl.Float64(), "VARCHAR": pl.String(), "BOOLEAN": pl.Boolean(),
           "TIMESTAMP": pl.Datetime()}  # fmt: skip
