@@ -12,8 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segmentation_assets.cli_shared import HomeOption, at_home, out, print_table, require_published, sentences
-from segmentation_assets.settings import SettingsError, find_home
+from segmentation_assets.cli_shared import (
+    HomeOption,
+    at_home,
+    one_campaign,
+    out,
+    print_table,
+    require_published,
+    sentences,
+)
+from segmentation_assets.settings import find_home
 from segmentation_assets.warehouse.connection import connect
 
 if TYPE_CHECKING:
@@ -39,9 +47,10 @@ def results(campaign: CampaignArgument = None, as_json: JsonOption = False, home
             pooled = con.sql("from results.pooled_results").pl()
             currency = con.execute("select currency from raw.source").fetchall()[0][0]
         if campaign is not None:
-            verdicts = _chosen(verdicts, campaign)
-            ids = verdicts["campaign_id"].unique().to_list()
-            effects, groups = (frame.filter(frame["campaign_id"].is_in(ids)) for frame in (effects, groups))
+            chosen = one_campaign(campaign, verdicts["campaign_id"].to_list())
+            verdicts, effects, groups = (
+                frame.filter(frame["campaign_id"] == chosen) for frame in (verdicts, effects, groups)
+            )
         if as_json:
             told = {"verdicts": verdicts, "results": effects, "groups": groups} | (
                 {} if campaign is not None else {"pooled": pooled}
@@ -68,19 +77,6 @@ def results(campaign: CampaignArgument = None, as_json: JsonOption = False, home
         if together := pooled_words(pooled):
             out.print(f"\n{together}", markup=False, soft_wrap=True)
         out.print(f"`segmentation results CAMPAIGN{at_home(place)}` tells more of one.", markup=False, soft_wrap=True)
-
-
-def _chosen(verdicts: pl.DataFrame, beginning: str) -> pl.DataFrame:
-    """The rows of one campaign. SettingsError where none or several begin so."""
-    names = verdicts["campaign_id"]
-    ids = sorted(
-        {name for name in names if name == beginning} or {name for name in names if name.startswith(beginning)}
-    )
-    if len(ids) != 1:
-        known = ", ".join(ids[:5]) or "`segmentation results` lists them"
-        problem = f"{len(ids)} campaigns begin with" if ids else "No campaign that was measured begins with"
-        raise SettingsError(f"{problem} {beginning!r}: {known}.")
-    return verdicts.filter(names == ids[0])
 
 
 def _row(verdict: dict[str, Any], effects: pl.DataFrame, currency: str) -> tuple[str, ...]:

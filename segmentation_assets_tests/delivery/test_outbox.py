@@ -609,7 +609,7 @@ def test_a_large_plan_fills_the_outbox_whole(tmp_path: Path) -> None:
             {
                 "customer_id": [f"C{n:07d}" for n in range(120_000)], "campaign_id": CAMPAIGN, "decision": "send",
                 "reason": "send", "variant": "A", "timezone": "UTC", "not_before": NOON, "not_after": WEEK,
-                "product_ids": "P1",
+                "product_ids": "P1", "taste_segment_id": "T1", "stage_segment_id": "S1",
             }
         )  # fmt: skip
         assert start(store, tmp_path, frame).filled == 120_000

@@ -175,8 +175,8 @@ def test_the_command_tells_one_campaign_in_full() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ("a", "2 campaigns begin with 'a': a1, a2."),
-        ("x", "No campaign that was measured begins with 'x': `segmentation results` lists them."),
+        ("a", "'a' is the beginning of 2 campaigns: a1, a2. Give more of it."),
+        ("x", "There is no campaign 'x'; there are a1, a2, b."),
     ],
 )
 def test_a_campaign_has_to_be_named(given: str, sentence: str) -> None:
