@@ -48,6 +48,7 @@ def world(customers: int, offers: int, seed: int) -> tuple[pl.DataFrame, pl.Data
             "customer_id": [f"C{place:08d}" for place in range(customers)],
             "timezone": np.array(_ZONES, dtype=object)[rng.integers(0, len(_ZONES), customers)].tolist(),
             "has_consent": some > 0.05, "has_unsubscribed": some > 0.99, "suppressed_as": None,
+            "is_opted_out": (some > 0.94) & (some < 0.95),
             "is_minor": False, "is_age_known": True, "is_adult": True, "has_valid_email": some < 0.97,
             "needs_smtputf8": False, "is_email_shared": (some > 0.95) & (some < 0.96),
             "taste_segment_id": [f"T{number}" for number in taste], "stage_segment_id": "S1",

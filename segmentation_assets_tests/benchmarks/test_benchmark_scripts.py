@@ -209,3 +209,13 @@ def test_scale_measures_every_step_of_a_whole_run(one_thread: Path) -> None:
     assert found["files"]["warehouse.duckdb"] > 0
     printed = (one_thread / "stdout.txt").read_text(encoding="utf-8")
     assert "seconds" in printed and "peak memory" in printed
+
+
+def test_the_benchmark_of_planning_plans_every_customer_of_its_world() -> None:
+    planning = _load("planning")
+    people, offers = planning.world(1_000, 3, 1)
+    spec = planning.PlanSpec(key=planning.SecretKey(bytes(range(32))), control_share=0.1, hold_out_share=0.05)
+    plan = planning.plan_sends(people, offers, spec)
+    assert plan["customer_id"].sort().to_list() == people["customer_id"].sort().to_list()
+    assert {"send", "control", "hold_out", "excluded"} == set(plan["decision"])
+    assert {"no_consent", "opted_out", "unsubscribed"} <= set(plan["reason"])
