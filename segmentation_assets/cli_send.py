@@ -125,7 +125,7 @@ def send(
 def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str, limit: int | None) -> None:
     from segmentation_assets.delivery import outbox
     from segmentation_assets.delivery.freeze import freeze_campaign, read_plan
-    from segmentation_assets.delivery.keys import open_key
+    from segmentation_assets.delivery.keys import dkim_signer, open_key
     from segmentation_assets.messaging.content import CampaignContent
     from segmentation_assets.state.campaigns import get_campaign
 
@@ -146,7 +146,7 @@ def _write_files(place: Home, settings: Any, store: StateStore, campaign_id: str
     with _possible_errors():
         done = outbox.dry_run(
             store, campaign_id, plan, folder=folder, gate=outbox.make_gate(settings, key), most=limit,
-            build=outbox.message_builder(content, key.for_samples(), clock, outbox.dkim_signer(settings)),
+            build=outbox.message_builder(content, key.for_samples(), clock, dkim_signer(settings)),
             read_contacts=outbox.contact_reader(place, settings),
         )  # fmt: skip
     out.print(

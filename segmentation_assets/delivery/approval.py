@@ -31,7 +31,7 @@ from segmentation_assets.delivery.freeze import (
     read_facts,
     read_plan,
 )
-from segmentation_assets.delivery.keys import KEY_BYTES, SecretKey
+from segmentation_assets.delivery.keys import KEY_BYTES, SecretKey, dkim_signer
 from segmentation_assets.delivery.tokens import TokenSigner, message_urls
 from segmentation_assets.language.facts import FactBook
 from segmentation_assets.messaging.content import CampaignContent, Recipient
@@ -259,8 +259,6 @@ def signing_findings(settings: Settings) -> list[GateFinding]:
 
     Sending would refuse too, but then somebody has approved in vain.
     """
-    from segmentation_assets.delivery.outbox import dkim_signer
-
     try:
         dkim_signer(settings)
     except ValueError as error:

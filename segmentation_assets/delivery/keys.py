@@ -1,6 +1,7 @@
 """The secret key of a HOME: tokens, address hashes and draws are made with keys derived from it.
 
-What belongs here: making, reading and deriving keys, and keyed hashes. What does not: what is hashed and why.
+What belongs here: making, reading and deriving keys, keyed hashes, and the key that signs messages (DKIM). What does
+not: what is hashed and signed, and why.
 The key is in HOME/secret.key (mode 0600) or in SEGMENTATION_SECRET_KEY; the state store holds its fingerprint alone.
 """
 
@@ -15,9 +16,14 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from segmentation_assets.settings import Settings, SettingsError
 from segmentation_assets.state.store import StateStore
 from segmentation_assets.state.values import get_value, put_value_once
+
+if TYPE_CHECKING:
+    from segmentation_assets.messaging.dkim_signing import DkimSigner
 
 ENV_KEY = "SEGMENTATION_SECRET_KEY"
 KEY_BYTES = 32
@@ -122,3 +128,17 @@ def _create(path: Path) -> SecretKey:
     finally:
         draft.unlink()
     return _read(path.read_text("ascii"), path.name)
+
+
+def dkim_signer(settings: Settings) -> DkimSigner | None:
+    """The signer the settings name; None where they name none. SettingsError where the key cannot be read."""
+    sender = settings.sender
+    if not sender.dkim_domain:
+        return None
+    from segmentation_assets.messaging.dkim_signing import DkimSigner
+
+    try:
+        pem = Path(sender.dkim_key_file).expanduser().read_bytes()
+    except OSError as error:
+        raise SettingsError(f"sender.dkim_key_file cannot be read ({error.strerror}), so nothing was sent.") from None
+    return DkimSigner(sender.dkim_domain, sender.dkim_selector, pem)

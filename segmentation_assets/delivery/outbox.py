@@ -31,7 +31,7 @@ from segmentation_assets.delivery.dispatcher import (
     ReadContacts,
 )
 from segmentation_assets.delivery.journal import fold_journals
-from segmentation_assets.delivery.keys import SecretKey, open_key
+from segmentation_assets.delivery.keys import SecretKey, dkim_signer, open_key
 from segmentation_assets.delivery.rights import forgotten_people
 from segmentation_assets.delivery.tables import TABLE_TYPES
 from segmentation_assets.delivery.tokens import TokenSigner, message_urls
@@ -342,20 +342,6 @@ def message_builder(content: CampaignContent, key: SecretKey, clock: Clock, sign
         return Letter(row.send_id, sender, recipient.address, raw)
 
     return build
-
-
-def dkim_signer(settings: Settings) -> DkimSigner | None:
-    """The signer the settings name; None where they name none. SettingsError where the key cannot be read."""
-    sender = settings.sender
-    if not sender.dkim_domain:
-        return None
-    from segmentation_assets.messaging.dkim_signing import DkimSigner
-
-    try:
-        pem = Path(sender.dkim_key_file).expanduser().read_bytes()
-    except OSError as error:
-        raise SettingsError(f"sender.dkim_key_file cannot be read ({error.strerror}), so nothing was sent.") from None
-    return DkimSigner(sender.dkim_domain, sender.dkim_selector, pem)
 
 
 def contact_reader(place: Home, settings: Settings) -> ReadContacts:
