@@ -89,6 +89,9 @@ def test_a_changed_body_a_second_from_and_another_key_are_noticed() -> None:
     assert not dkim.verify(raw.replace(b"Fire Bowl", b"Fire Pit", 3), dnsfunc=_record)
     head, _, rest = raw.partition(b"\r\nFrom: ")
     assert not dkim.verify(head + b"\r\nFrom: x@evil.example\r\nFrom: " + rest, dnsfunc=_record)
+    # Signed once more than it is there, so that no verifier takes another one for it (RFC 6376, section 8.15).
+    signed = raw.partition(b"h=")[2].partition(b";")[0].lower().replace(b" ", b"").replace(b"\r\n", b"").split(b":")
+    assert signed.count(b"from") == 2
     other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     signer = DkimSigner("shop.example", "mail2026", _pem(other))
     forged = MessageBuilder(content(), "A", signer).build(
