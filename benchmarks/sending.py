@@ -230,7 +230,7 @@ def run_kills(kills: int, sends: int, seed: int, workers: int = 2, folder: Path 
         began = time.time()
         me = [sys.executable, str(Path(__file__).resolve())]
         command = [*me, "work", str(home), str(port), str(began)]
-        per_life = max(1.0, 0.8 * sends / (kills + 1))
+        per_life = max(1.0, 0.7 * sends / (kills + 1))  # so that messages are left for the last kill
         with _process([*me, "serve", str(port), str(accepted), "0.002"], port):
             living: list[subprocess.Popen[bytes]] = []
             done = 0
